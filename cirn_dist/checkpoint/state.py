@@ -1,0 +1,50 @@
+"""What a training stage is made of at one step, as tensors by name, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cirn_dist.checkpoint.store import Checkpoint
+from cirn_dist.errors import CheckpointError
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return an optimizer's state as {"<parameter number>.<name>": tensor}; rates are not state here."""
+    tensors: dict[str, Tensor] = {}
+    for number, entries in optimizer.state_dict()["state"].items():
+        for name, value in entries.items():
+            if value is not None:
+                tensors[f"{number}.{name}"] = torch.as_tensor(value)
+    return tensors
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned; the parameter groups keep the configuration's settings."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def load_component(network: nn.Module, checkpoint: Checkpoint, component: str, *, only: tuple[str, ...] = ()) -> None:
+    """Load a component's weights into a network.
+
+    Args:
+        only: prefixes of the keys to load, for a network that has parts the component lacks; all by default.
+
+    Raises:
+        CheckpointError: a key is missing or a shape differs; names the first.
+    """
+    saved = checkpoint.read(component)
+    wanted = {key: t for key, t in network.state_dict().items() if not only or key.startswith(only)}
+    for key, tensor in wanted.items():
+        if key not in saved:
+            raise CheckpointError(f"{component} lacks {key}", where=checkpoint.path, fix="is it of another architecture?")
+        if saved[key].shape != tensor.shape:
+            shapes = f"{tuple(saved[key].shape)}, the network needs {tuple(tensor.shape)}"
+            raise CheckpointError(f"{component}'s {key} is {shapes}", where=checkpoint.path)
+    network.load_state_dict({key: saved[key] for key in wanted}, strict=not only)

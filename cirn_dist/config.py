@@ -1,0 +1,217 @@
+"""The one configuration schema, in the order of the pipeline; the defaults are the paper's values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cirn_dist.schedule import LrScaling
+
+Size = tuple[int, int]  # width, height, in pixels, as the paper writes them
+Option = int | float | str | bool | None
+
+
+class Section(BaseModel):
+    """A group of settings; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Domain(Section):
+    """One domain: a dataset recipe and where its raw files are."""
+
+    recipe: str = Field(description="a name in shards/ or the path of a recipe file")
+    raw: Path | None = Field(None, description="the raw dataset's folder; procedural recipes need none")
+    size: Size = Field(description="width and height the images are packed and trained at")
+    split: str = "train"
+    options: dict[str, Option] = Field(default_factory=dict, description="recipe options for the training split")
+    score_split: str | None = Field(None, description="a labelled split used for scoring only")
+    score_options: dict[str, Option] = Field(default_factory=dict)
+
+
+class Data(Section):
+    """Both domains and how they are read."""
+
+    label_space: str = "cityscapes19"
+    source: Domain
+    target: Domain
+    codec: Literal["jpeg95", "png", "webp"] = "jpeg95"
+    workers: int = Field(2, ge=0, description="loader processes per rank")
+    window: int = Field(16, ge=1, description="shards pooled when the order is shuffled")
+    max_bad: int = Field(10, ge=0, description="unreadable samples replaced before the run ends")
+
+
+class Acm(Section):
+    """The ancillary classifier module."""
+
+    k: int = Field(2, ge=0, description="attention modules; 0 is a plain second classifier")
+    width: int = Field(256, ge=1, description="channels of an attention module's hidden layer")
+    depth: int = Field(1, ge=0, description="hidden layers of an attention module")
+    residual: bool = False
+    per_head: bool = False
+
+
+class Model(Section):
+    """The segmenter: DeepLab-v2 with C and ACM."""
+
+    backbone: Literal[
+        "resnet101", "resnet101_caffe", "resnet50", "resnet34", "resnet18", "mobilenet_v2", "tiny"
+    ] = "resnet101"
+    weights: str | None = Field("imagenet", description="imagenet (torchvision's download), a file, or null")
+    norm: Literal["auto", "sync", "batch", "frozen"] = "auto"
+    freeze_affine: bool = True
+    acm: Acm = Acm()
+
+
+class Engine(Section):
+    """What a step is and how a run is kept."""
+
+    images_per_step: int = Field(1, ge=1, description="B, the global batch: world x micro_batch x accumulation")
+    micro_batch: int = Field(1, ge=1, description="b, images in one forward pass of one rank")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    lr_scaling: LrScaling = "auto"
+    checkpoint_every: int = Field(2000, ge=1, description="iterations between checkpoints")
+    keep: int = Field(2, ge=2, description="newest checkpoints kept")
+    log_every: int = Field(100, ge=1, description="iterations between lines of metrics.jsonl")
+    max_nonfinite: int = Field(10, ge=1, description="skipped steps in a row before the run ends")
+    check_replicas_every: int = Field(1000, ge=0, description="iterations between parameter checksums; 0 is never")
+
+
+class Augment(Section):
+    """What happens to a training image; draws are a function of (seed, stream, k)."""
+
+    mirror: bool = True
+    scales: tuple[float, ...] = Field((1.0,), min_length=1)
+    crop: Size | None = None
+    jitter: float = Field(0.0, ge=0, le=1, description="strength of brightness, contrast, saturation and hue changes")
+    blur: float = Field(0.0, ge=0, description="largest Gaussian radius, pixels")
+
+
+class SegmenterTraining(Section):
+    """How a stage trains the segmenter."""
+
+    iterations: int = Field(100_000, ge=1)
+    init: Literal["pretrained", "source", "adapt"] = "pretrained"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(2.5e-4, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    head_lr_mult: float = Field(10.0, gt=0)
+    backbone_lr_mult: float = Field(1.0, gt=0, description="1 is the paper; 3 is what the peers' code does")
+    power: float = Field(0.9, gt=0)
+    warmup: int = Field(0, ge=0, description="iterations of linear warm-up")
+    clip_norm: float | None = Field(None, gt=0)
+    focal_gamma: float = Field(0.0, ge=0, description="0 is cross-entropy (eq. 6); CLAN's code has 2")
+    augment: Augment = Augment()
+
+
+class Translate(Section):
+    """Stage 1: CycleGAN with semantic consistency."""
+
+    iterations: int = Field(100_000, ge=1)
+    lr: float = Field(2e-4, gt=0)
+    betas: tuple[float, float] = (0.5, 0.999)
+    gan: Literal["lsgan", "vanilla"] = "lsgan"
+    lambda_cyc: float = Field(10.0, ge=0)
+    lambda_identity: float = Field(0.0, ge=0)
+    lambda_sem: float = Field(1.0, ge=0)
+    semantic_target: Literal["ground_truth", "argmax", "logits"] = "ground_truth"
+    colour_match: bool = Field(False, description="Reinhard's colour transfer to a target image before the generator")
+    ngf: int = Field(64, ge=1)
+    blocks: int = Field(9, ge=1)
+    residual_output: bool = Field(False, description="G(x) = x + n(x), n zero at the start")
+    ndf: int = Field(64, ge=1)
+    d_layers: int = Field(3, ge=1, description="3 is the 70x70 PatchGAN")
+    pool: int = Field(50, ge=0, description="translated images remembered for the discriminators")
+    constant_share: float = Field(0.5, ge=0, le=1)
+    clip_norm: float | None = Field(None, gt=0)
+    augment: Augment = Augment(crop=(452, 452))
+
+
+class Render(Section):
+    """Writing the CIR."""
+
+    batch: int = Field(1, ge=1)
+
+
+class Adapt(SegmenterTraining):
+    """Stage 2: adversarial adaptation, weighted pixel by pixel."""
+
+    warmup: int = Field(5000, ge=0, description="iterations of linear warm-up and of unweighted adversarial loss")
+    lambda_adv: float = Field(0.001, ge=0)
+    lambda_cos: float = Field(40.0, ge=0)
+    epsilon: float = Field(0.4, ge=0)
+    lambda_weight: float = Field(0.02, ge=0, description="weight discrepancy; CLAN's 0.01 times its hidden 2")
+    damping: bool = True
+    detach_weight_map: bool = False
+    seg_on: Literal["separate", "sum"] = "separate"
+    d_lr: float = Field(1e-4, gt=0)
+    d_betas: tuple[float, float] = (0.9, 0.99)
+    d_weight_decay: float = Field(0.0, ge=0)
+    ndf: int = Field(64, ge=1)
+    augment: Augment = Augment()
+
+
+class PseudoLabel(Section):
+    """Pseudo labels of the target images."""
+
+    portion: float = Field(0.5, gt=0, le=1, description="most confident share kept per predicted class; 0.5 is the median")
+    cap: float = Field(0.9, gt=0, le=1, description="a threshold never exceeds this")
+    flip: bool = False
+
+
+class SelfTrain(SegmenterTraining):
+    """Stage 3: training on the target's pseudo labels."""
+
+    init: Literal["pretrained", "source", "adapt"] = "adapt"
+    source_weight: float = Field(0.0, ge=0, description="weight of the CIR's own cross-entropy; eq. 9 has none")
+
+
+class Evaluate(Section):
+    """Scoring on the target."""
+
+    batch: int = Field(4, ge=1)
+    flip: bool = False
+    adabn: bool = Field(True, description="also score with BatchNorm statistics of unlabelled target images")
+    adabn_images: int = Field(200, ge=1)
+    panels: int = Field(6, ge=0, description="example images in the report")
+
+
+class Config(Section):
+    """A whole run."""
+
+    name: str = Field("run", pattern=r"^[\w.-]+$")
+    seed: int = Field(0, ge=0)
+    data: Data
+    model: Model = Model()
+    engine: Engine = Engine()
+    source: SegmenterTraining = SegmenterTraining()
+    translate: Translate = Translate()
+    render: Render = Render()
+    cir: SegmenterTraining = SegmenterTraining()
+    adapt: Adapt = Adapt()
+    pseudo_label: PseudoLabel = PseudoLabel()
+    self_train: SelfTrain = SelfTrain()
+    evaluate: Evaluate = Evaluate()
+    controls: bool = Field(True, description="also train each stage's control of the same length")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if self.source.init != "pretrained":
+            raise ValueError("source.init must be pretrained: no stage comes before it")
+        if self.cir.init == "adapt" or self.adapt.init == "adapt":
+            raise ValueError("cir.init and adapt.init come before the adapt stage: use pretrained or source")
+        if self.engine.images_per_step % self.engine.micro_batch:
+            raise ValueError("engine.images_per_step must be a multiple of engine.micro_batch")
+        return self
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return {dotted key: value} of a nested dictionary."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        dotted = f"{prefix}{key}"
+        flat.update(flatten(value, f"{dotted}.") if isinstance(value, dict) and value else {dotted: value})
+    return flat

@@ -1,0 +1,86 @@
+"""One step: every pass of every micro-batch, one reduction of each player's gradients, one update of each player."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cirn_dist.engine.players import Player
+from cirn_dist.engine.runtime import Runtime, frozen
+
+Batch = dict[str, Any]
+Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward and backward for one player.
+
+    Attributes:
+        player: whose gradients it makes; all other players are frozen meanwhile.
+        losses: (batch, iteration) -> named weighted terms, summed for backward. What one pass computes for the
+            next (translated images, say) it leaves in the batch.
+    """
+
+    player: str
+    losses: Callable[[Batch, int], Losses]
+
+
+@dataclass
+class StepResult:
+    """What a step reports, averaged over all its images on all ranks."""
+
+    losses: dict[str, float] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    stop: bool = False
+
+
+def train_step(
+    players: Mapping[str, Player],
+    passes: Sequence[Pass],
+    micro_batches: Sequence[Batch],
+    iteration: int,
+    runtime: Runtime,
+    *,
+    stop: bool = False,
+) -> StepResult:
+    """Train every player on one step's micro-batches.
+
+    All players update together at the end. That equals the papers' order (generator first, then discriminator),
+    because the discriminator's loss uses images and weights from before either update.
+
+    Args:
+        stop: whether this rank was asked to stop; the answer, agreed by all ranks, is in the result.
+    """
+    last_pass = {step_pass.player: step_pass for step_pass in passes}
+    total: dict[str, Tensor] = {}
+    for micro, batch in enumerate(micro_batches):
+        last_micro = micro == len(micro_batches) - 1
+        for step_pass in passes:
+            player = players[step_pass.player]
+            others = [net for other in players.values() if other is not player for net in other.networks.values()]
+            reduce_now = last_micro and step_pass is last_pass[step_pass.player]
+            with frozen(others), player.reduce_gradients(reduce_now):
+                with runtime.autocast():
+                    terms = step_pass.losses(batch, iteration)
+                # The mean of B single-image gradients: micro-batch mean, over micro-batches here, over ranks in DDP.
+                player.backward(torch.stack(list(terms.values())).sum() / len(micro_batches))
+            for name, term in terms.items():
+                total[name] = total.get(name, torch.zeros((), device=runtime.device)) + term.detach().float()
+
+    norms = {name: player.gradient_norm() for name, player in players.items()}
+    names = list(total)
+    flags = [torch.isfinite(norm).logical_not().float() for norm in norms.values()]
+    stop_flag = torch.tensor(float(stop), device=runtime.device)
+    summed = runtime.sum(torch.stack([*total.values(), *flags, stop_flag])).tolist()
+    images = len(micro_batches) * runtime.world
+    result = StepResult({name: summed[i] / images for i, name in enumerate(names)}, stop=summed[-1] > 0)
+    for (name, player), flag in zip(players.items(), summed[len(names) : -1], strict=True):
+        if flag > 0:
+            result.skipped.append(name)
+        player.update(finite=flag == 0)
+    return result

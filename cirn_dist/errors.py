@@ -1,0 +1,48 @@
+"""The errors a user can cause or meet; each prints as one line: what, where, what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class CirnError(Exception):
+    """An expected failure, shown to the user as one line instead of a traceback.
+
+    Args:
+        what: what is wrong, a sentence without its full stop.
+        where: the file, folder, key or sample it concerns.
+        fix: what to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | Path | None = None, fix: str | None = None) -> None:
+        self.what, self.where, self.fix = what, where, fix
+        super().__init__(what, where, fix)
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where is not None else ""
+        advice = f"; {self.fix}" if self.fix else ""
+        return f"{place}{self.what}{advice}".replace("\n", " ")
+
+
+class ConfigError(CirnError):
+    """A configuration that cannot be used: unknown key, wrong type, out of bounds, contradiction."""
+
+    exit_code = 2
+
+
+class DataError(CirnError):
+    """A folder, file or shard set that cannot be used."""
+
+
+class CorruptSample(DataError):
+    """One sample that cannot be read; training replaces and counts it, packing stops on it."""
+
+
+class CheckpointError(CirnError):
+    """A checkpoint that is missing, damaged, or of another network, label space or data set."""
+
+
+class TrainingError(CirnError):
+    """A run that cannot go on: non-finite losses in a row, replicas that differ."""
