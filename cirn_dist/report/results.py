@@ -1,0 +1,108 @@
+"""results.json: the scores of every stage of a run, typed, checked on reading, replaced in one piece on writing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError, model_validator
+
+from cirn_dist.errors import DataError
+
+FILE_NAME = "results.json"
+
+
+class _Record(BaseModel):
+    # NaN has no place in JSON: an undefined score is written, and read back, as null.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class Scores(_Record):
+    """Mean and per-class intersection over union, fractions in [0, 1]; None where the target has no labels."""
+
+    miou: float | None = None
+    iou: tuple[float | None, ...] = ()
+
+
+class Control(Scores):
+    """The same network trained as long as a stage, without that stage's idea."""
+
+    title: str
+    adabn: Scores | None = None
+
+
+class Row(Scores):
+    """One stage's scores, beside its two baselines: re-estimated BatchNorm statistics and the control."""
+
+    stage: str
+    title: str
+    adabn: Scores | None = None
+    control: Control | None = None
+    iterations: NonNegativeInt = 0
+    seconds: NonNegativeFloat = 0.0
+
+
+class Results(_Record):
+    """The scores of one run, a row per scored stage in pipeline order."""
+
+    name: str
+    seed: int
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    rows: tuple[Row, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_score_per_class(self) -> Results:
+        if len(self.palette) != len(self.classes):
+            raise ValueError(f"{len(self.palette)} palette colours for {len(self.classes)} classes")
+        for row in self.rows:
+            for scores in (row, row.adabn, row.control, row.control and row.control.adabn):
+                if scores and len(scores.iou) not in (0, len(self.classes)):
+                    raise ValueError(f"stage {row.stage} has {len(scores.iou)} IoUs for {len(self.classes)} classes")
+        return self
+
+    def with_row(self, row: Row) -> Results:
+        """Return these results with `row` in place of the row of the same stage, or after the last one."""
+        if any(old.stage == row.stage for old in self.rows):
+            rows = tuple(row if old.stage == row.stage else old for old in self.rows)
+        else:
+            rows = (*self.rows, row)
+        return Results(**{**dict(self), "rows": rows})
+
+
+def read_results(path: Path) -> Results:
+    """Read results.json, given the file or its run folder.
+
+    Raises:
+        DataError: the file is missing, unreadable or not of this form.
+    """
+    file = path / FILE_NAME if path.is_dir() else path
+    try:
+        return Results.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise DataError(f"no results here ({error.strerror})", where=file, fix="give the folder of a run") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        what = f"not a results file ({place + ': ' if place else ''}{first['msg']})"
+        raise DataError(what, where=file, fix="evaluate the run again") from error
+
+
+def write_results(path: Path, results: Results) -> Path:
+    """Write results.json, given the file or its run folder; a reader sees the old or the new file, never a part."""
+    file = path / FILE_NAME if path.is_dir() else path
+    replace_text(file, results.model_dump_json(indent=2) + "\n")
+    return file
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Put `text` at `path` in one step: written beside it, synced, renamed; a failed write leaves nothing behind."""
+    draft = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        with draft.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

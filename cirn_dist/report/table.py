@@ -1,0 +1,80 @@
+"""The results as tables for a terminal: one of mean IoU with its baselines, one of the classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cirn_dist.report.results import Results, Row, Scores
+
+DASH = "–"
+COLUMNS = ("mIoU", "AdaBN", "Control", "Control AdaBN")
+
+
+def percent(fraction: float | None) -> str:
+    """Format a fraction in percent with one decimal, an en dash where there is no score."""
+    return DASH if fraction is None or math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
+def miou_cells(row: Row) -> tuple[float | None, ...]:
+    """Give a row's mean IoUs in the order of COLUMNS."""
+    control: Scores | None = row.control
+    control_adabn = row.control.adabn if row.control else None
+    return tuple(scores.miou if scores else None for scores in (row, row.adabn, control, control_adabn))
+
+
+def best(values: Sequence[float | None]) -> set[int]:
+    """Find the positions of the highest score as printed, so that two equal printed numbers are both marked."""
+    printed = [percent(value) for value in values]
+    known = [float(text) for text in printed if text != DASH]
+    return {i for i, text in enumerate(printed) if text != DASH and float(text) == max(known)}
+
+
+def results_table(results: Results) -> RenderableType:
+    """Lay out the run's results: mean IoU per stage with its baselines, then IoU per class; both in percent."""
+    if all(value is None for row in results.rows for value in miou_cells(row)):
+        return Text("The target has no labels, so no stage is scored.", style="dim")
+    return Group(_stages(results), Text(), _classes(results))
+
+
+def _stages(results: Results) -> Table:
+    table = _empty("Target mIoU, %")
+    table.add_column("Stage", overflow="fold")
+    for heading in COLUMNS:
+        table.add_column(heading, justify="right", min_width=5)
+    rows = [miou_cells(row) for row in results.rows]
+    columns = [_marked(column) for column in zip(*rows, strict=True)]
+    for row, *cells in zip(results.rows, *columns, strict=True):
+        table.add_row(Text(row.title), *cells)
+    return table
+
+
+def _classes(results: Results) -> Table:
+    table = _empty("Target IoU per class, %")
+    table.add_column("Class", no_wrap=True)
+    for row in results.rows:
+        table.add_column(Text(row.title), justify="right", min_width=5)
+    for name, red_green_blue, ious in zip(results.classes, results.palette, class_rows(results), strict=True):
+        swatch = Text("■ ", style="#{:02x}{:02x}{:02x}".format(*red_green_blue))
+        table.add_row(swatch + Text(name), *_marked(ious))
+    return table
+
+
+def class_rows(results: Results) -> list[tuple[float | None, ...]]:
+    """Give, for each class, its IoU after every stage."""
+    blank = (None,) * len(results.classes)
+    return list(zip(*(row.iou or blank for row in results.rows), strict=True))
+
+
+def _marked(values: Sequence[float | None]) -> Iterator[Text]:
+    winners = best(values)
+    return (Text(percent(value), style="bold" if i in winners else "") for i, value in enumerate(values))
+
+
+def _empty(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)

@@ -1,0 +1,141 @@
+"""Where training numbers go: metrics.jsonl always, TensorBoard beside it when asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cirn_dist.errors import ConfigError
+from cirn_dist.report.results import replace_text
+
+FILE_NAME = "metrics.jsonl"
+
+
+class Metrics(BaseModel):
+    """What is logged about one step: losses by name, learning rates by player; a non-finite loss is None."""
+
+    # An older reader meets the fields of a newer writer; it takes what it knows.
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
+
+    step: int
+    iteration: int
+    time: float
+    images_per_second: float
+    losses: dict[str, float | None]
+    rates: dict[str, float] = {}
+
+
+class Tracker(Protocol):
+    """Anything that takes metrics until it is closed."""
+
+    def write(self, metrics: Metrics) -> None:
+        """Take one step's metrics."""
+
+    def close(self) -> None:
+        """Finish writing."""
+
+
+def metrics(
+    step: int,
+    iteration: int,
+    images_per_second: float,
+    losses: Mapping[str, float],
+    rates: Mapping[str, float] | None = None,
+) -> Metrics:
+    """Make the record of one step, stamped with the time of day in seconds."""
+    return Metrics(
+        step=step,
+        iteration=iteration,
+        time=round(time.time(), 3),
+        images_per_second=images_per_second,
+        losses=dict(losses),
+        rates=dict(rates or {}),
+    )
+
+
+class MetricsLog:
+    """Append one JSON line per logged step.
+
+    A run that resumes at step n repeats what came after n, so those lines are dropped first; so is a last line
+    that a crash left half-written.
+
+    Args:
+        path: the file, usually STAGE/metrics.jsonl; its folder is made.
+        resume_at_step: the last step that is kept; 0 starts the log anew.
+    """
+
+    def __init__(self, path: Path, resume_at_step: int = 0) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [record for record in read_metrics(path) if record.step <= resume_at_step]
+        replace_text(path, "".join(map(_line, kept)))
+        self._stream = path.open("a", encoding="utf-8")
+
+    def write(self, metrics: Metrics) -> None:
+        """Append one line and hand it to the operating system, so that a killed process loses nothing."""
+        self._stream.write(_line(metrics))
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class TensorBoardLog:
+    """Write the same numbers as TensorBoard scalars, against the iteration.
+
+    Raises:
+        ConfigError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path, resume_at_iteration: int = 0) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            fix = "pip install 'cirn-dist[tensorboard]' or leave it off"
+            raise ConfigError("TensorBoard is asked for but not installed", fix=fix) from error
+        self._writer = SummaryWriter(str(folder), purge_step=resume_at_iteration + 1)
+
+    def write(self, metrics: Metrics) -> None:
+        """Add one step's losses, rates and speed."""
+        for name, value in metrics.losses.items():
+            self._add(f"losses/{name}", float("nan") if value is None else value, metrics)
+        for player, rate in metrics.rates.items():
+            self._add(f"rates/{player}", rate, metrics)
+        self._add("images_per_second", metrics.images_per_second, metrics)
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        self._writer.close()
+
+    def _add(self, name: str, value: float, metrics: Metrics) -> None:
+        self._writer.add_scalar(name, value, metrics.iteration, walltime=metrics.time)
+
+
+def read_metrics(path: Path) -> list[Metrics]:
+    """Read a metrics log in order; a line that is not a record (half-written, damaged) is passed over."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_bytes().splitlines():
+        try:
+            records.append(Metrics.model_validate_json(line))
+        except ValidationError:
+            continue
+    return records
+
+
+def _line(metrics: Metrics) -> str:
+    return metrics.model_dump_json() + "\n"
