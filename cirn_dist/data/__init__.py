@@ -1,0 +1,1 @@
+"""Shard sets: labels, packing, the index, the deterministic order, and the loader."""

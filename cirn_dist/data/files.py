@@ -1,0 +1,96 @@
+"""Writing files so that a reader sees the old one, the whole new one, or none."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cirn_dist.errors import DataError
+
+_ADVICE = {
+    errno.ENOSPC: "free some space and start again: what is finished is kept",
+    errno.EDQUOT: "your quota is full: free some space and start again",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "no permission to write there: choose another folder",
+    errno.EPERM: "no permission to write there: choose another folder",
+}
+
+
+@contextmanager
+def writing_into(place: Path) -> Iterator[None]:
+    """Turn an operating system's refusal to write (full, read-only, forbidden) into a DataError naming `place`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _ADVICE:
+            raise
+        raise DataError(os.strerror(error.errno), where=place, fix=_ADVICE[error.errno]) from error
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name only when whole and on disk.
+
+    Raises:
+        DataError: no space left, read-only file system, no permission.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with writing_into(path):
+        try:
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+            sync_folder(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's new names durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically, with sorted keys: the same content is the same bytes."""
+    with atomic(path) as file:
+        file.write((json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot be read as JSON ({error})", where=path) from error
+
+
+def canonical(content: Any) -> bytes:
+    """Serialise JSON one way only, for hashing."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def digest(content: Any) -> str:
+    """Return the sha256 of JSON content."""
+    return hashlib.sha256(canonical(content)).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

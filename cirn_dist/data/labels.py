@@ -1,0 +1,129 @@
+"""Label spaces: class names, palettes, subsets, and the maps from each dataset's own ids to train ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from cirn_dist.errors import ConfigError
+
+IGNORE = 255
+UInt8Array = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The classes a label map may hold; pixel value i is classes[i], 255 is ignored.
+
+    Args:
+        name: how configurations and shard sets call it.
+        classes: class names, in train id order.
+        palette: one RGB colour per class.
+        subsets: named groups of train ids that published tables average over.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    subsets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    def colour(self, labels: npt.ArrayLike) -> UInt8Array:
+        """Paint train ids (H, W) as RGB (H, W, 3); ignored pixels are black."""
+        table = np.zeros((256, 3), np.uint8)
+        table[: self.num_classes] = self.palette
+        return table[np.asarray(labels).astype(np.uint8)]
+
+
+def _subset(classes: tuple[str, ...], without: set[str]) -> tuple[int, ...]:
+    return tuple(index for index, name in enumerate(classes) if name not in without)
+
+
+_CITYSCAPES: dict[str, Colour] = {
+    "road": (128, 64, 128),
+    "sidewalk": (244, 35, 232),
+    "building": (70, 70, 70),
+    "wall": (102, 102, 156),
+    "fence": (190, 153, 153),
+    "pole": (153, 153, 153),
+    "traffic light": (250, 170, 30),
+    "traffic sign": (220, 220, 0),
+    "vegetation": (107, 142, 35),
+    "terrain": (152, 251, 152),
+    "sky": (70, 130, 180),
+    "person": (220, 20, 60),
+    "rider": (255, 0, 0),
+    "car": (0, 0, 142),
+    "truck": (0, 0, 70),
+    "bus": (0, 60, 100),
+    "train": (0, 80, 100),
+    "motorcycle": (0, 0, 230),
+    "bicycle": (119, 11, 32),
+}
+_CAMVID: dict[str, Colour] = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "sidewalk": (0, 0, 192),
+    "tree": (128, 128, 0),
+    "sign": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+_NOT_IN_SYNTHIA = {"terrain", "truck", "train"}
+_THIN_IN_SYNTHIA = {"wall", "fence", "pole"}  # the paper's classes with a star, left out of the 13
+_C19 = tuple(_CITYSCAPES)
+_S16 = tuple(name for name in _C19 if name not in _NOT_IN_SYNTHIA)
+
+_SPACES = {
+    space.name: space
+    for space in (
+        LabelSpace(
+            "cityscapes19",
+            _C19,
+            tuple(_CITYSCAPES.values()),
+            {
+                "synthia16": _subset(_C19, _NOT_IN_SYNTHIA),
+                "synthia13": _subset(_C19, _NOT_IN_SYNTHIA | _THIN_IN_SYNTHIA),
+            },
+        ),
+        LabelSpace(
+            "synthia16",
+            _S16,
+            tuple(_CITYSCAPES[name] for name in _S16),
+            {"synthia13": _subset(_S16, _THIN_IN_SYNTHIA)},
+        ),
+        LabelSpace("camvid11", tuple(_CAMVID), tuple(_CAMVID.values())),
+    )
+}
+
+
+def label_space(name: str) -> LabelSpace:
+    """Return a known label space.
+
+    Raises:
+        ConfigError: no space of that name.
+    """
+    if name not in _SPACES:
+        raise ConfigError(f"unknown label space {name!r}", fix=f"one of: {', '.join(_SPACES)}")
+    return _SPACES[name]
+
+
+def mapping(source: LabelSpace, target: LabelSpace) -> UInt8Array:
+    """Return the table (256,) from one space's train ids to another's, by class name; absent classes become 255."""
+    table = np.full(256, IGNORE, np.uint8)
+    for index, name in enumerate(source.classes):
+        if name in target.classes:
+            table[index] = target.classes.index(name)
+    return table

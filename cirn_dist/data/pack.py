@@ -1,0 +1,156 @@
+"""Packing a raw dataset into a shard set: parallel, resumable after kill -9, the same bytes every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from cirn_dist.data.decode import CODECS
+from cirn_dist.data.encode import Encoder
+from cirn_dist.data.files import digest, read_json, write_json, writing_into
+from cirn_dist.data.index import INDEX, ShardSet
+from cirn_dist.data.items import Found, find
+from cirn_dist.data.parallel import ordered_map
+from cirn_dist.data.recipes import Recipe, Size, load_recipe
+from cirn_dist.data.samples import Entry, LeftOut
+from cirn_dist.data.writer import finish, finished, write_shard
+from cirn_dist.errors import ConfigError, DataError
+
+PLAN = "pack.json"
+Progress = Callable[[int, int], None]
+
+
+def pack(
+    recipe: str | Path | Recipe,
+    raw: str | Path | None,
+    out: str | Path,
+    split: str = "train",
+    *,
+    size: Size | Literal["original"] | None = None,
+    codec: str | None = None,
+    labels: bool | None = None,
+    label_size: Literal["image", "original"] | None = None,
+    workers: int = 1,
+    shard_mb: float = 128,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> ShardSet:
+    """Pack one split of a raw dataset into the folder `out`; returns at once when that was already done.
+
+    Args:
+        recipe: a name in shards/ or the path of a recipe file.
+        raw: the raw dataset's folder; None for rendered images.
+        out: the shard set's folder; shards appear there one by one, index.json last.
+        split: one of the recipe's.
+        size: of the packed images, (width, height) or "original"; None is the recipe's.
+        codec: jpeg95, png or webp; None is the recipe's.
+        labels: True demands a label per image, False never opens a label file, None takes labels where they are.
+        label_size: "original" leaves labels at their own size, for scoring; None is the split's.
+        workers: processes.
+        shard_mb: a tar is closed when it holds this many MiB.
+        options: replace recipe values: count, seed, appearance, label_space, list, ...
+        progress: called with (items done, items in all).
+
+    Raises:
+        ConfigError: unknown recipe, split, codec or option.
+        DataError: folder missing or empty; unreadable image; unknown label id; another set in `out`; no space.
+    """
+    out, raw = Path(out), Path(raw) if raw is not None else None
+    recipe = load_recipe(recipe, options, split)
+    part, codec = recipe.split(split), codec or recipe.codec
+    if codec not in CODECS:
+        raise ConfigError(f"unknown codec {codec!r}", fix=f"one of: {', '.join(CODECS)}")
+    wanted = None if size == "original" else size or recipe.size
+    label_size = label_size or part.label_size
+    made = {
+        "recipe": recipe.name,
+        "recipe_sha256": recipe.fingerprint,
+        "split": split,
+        "size": list(wanted) if wanted else None,
+        "codec": codec,
+        "labels": labels,
+        "label_size": label_size,
+        "shard_mb": shard_mb,
+    }
+    if (out / INDEX).is_file():
+        done = ShardSet.open(out)
+        _refuse_other(done.meta["made"], made, out)
+        return done
+    found = find(recipe, raw, split, labels)
+    token = _begin(out, made, found)
+    encoder = Encoder(recipe, found.form, found.labels, wanted, label_size, codec)
+    stems = _write(out, split, found, encoder, token, workers, int(shard_mb * 2**20), progress)
+    space = recipe.space if found.labels else None
+    packed = finish(out, stems, name=f"{recipe.name}-{split}", label_space=space, made=made, token=token)
+    (out / PLAN).unlink(missing_ok=True)
+    return packed
+
+
+def _write(
+    out: Path,
+    split: str,
+    found: Found,
+    encoder: Encoder,
+    token: str,
+    workers: int,
+    limit: int,
+    progress: Progress | None,
+) -> list[str]:
+    """Write the shards not finished yet: one writer, many encoders, so that the order never depends on them."""
+    stems: list[str] = []
+    done = 0
+    while (record := finished(out, _stem(split, len(stems)), token)) is not None:
+        done += record["samples"] + len(record["left_out"])
+        stems.append(_stem(split, len(stems)))
+    entries = ordered_map(encoder, found.items[done:], workers)
+    for first in entries:
+        stems.append(_stem(split, len(stems)))
+
+        def counted(start: Entry | LeftOut = first) -> Iterator[Entry | LeftOut]:
+            nonlocal done
+            size = 0
+            for one in chain([start], entries):
+                yield one
+                done += 1
+                size += one.size if isinstance(one, Entry) else 0
+                if progress:
+                    progress(done, len(found.items))
+                if size >= limit:
+                    return
+
+        write_shard(out, stems[-1], counted(), token=token)
+    return stems
+
+
+def _stem(split: str, number: int) -> str:
+    return f"{split}-{number:06d}"
+
+
+def _begin(out: Path, made: Mapping[str, Any], found: Found) -> str:
+    """Claim the folder, or check that an unfinished packing in it is this one; return the shards' token."""
+    plan = {"made": dict(made), "items": digest([[item.key, item.source] for item in found.items])}
+    token = digest(plan)
+    if (out / PLAN).is_file():
+        begun = read_json(out / PLAN)
+        _refuse_other(begun["made"], made, out)
+        if begun != plan:
+            raise DataError(
+                "the raw folder changed since packing began", where=out, fix="remove this folder and pack again"
+            )
+        return token
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError("not empty, and no packing was begun there", where=out, fix="choose a new folder")
+    with writing_into(out):
+        out.mkdir(parents=True, exist_ok=True)
+    write_json(out / PLAN, plan)
+    return token
+
+
+def _refuse_other(there: Mapping[str, Any], wanted: Mapping[str, Any], out: Path) -> None:
+    differ = [f"{key} {there.get(key)!r}, now {value!r}" for key, value in wanted.items() if there.get(key) != value]
+    if differ:
+        raise DataError(
+            f"packed with other options: {'; '.join(differ)}", where=out, fix="remove that folder or choose another"
+        )

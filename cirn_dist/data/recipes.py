@@ -1,0 +1,150 @@
+"""Dataset recipes: YAML that says where a raw dataset's images and labels are and what its labels mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cirn_dist.data.files import digest
+from cirn_dist.data.labels import LabelSpace, label_space
+from cirn_dist.errors import ConfigError
+from cirn_dist.resources import resource
+
+Codec = Literal["jpeg95", "png", "webp"]
+Encoding = Literal["index", "colour", "index_or_colour", "first_channel16"]
+Size = tuple[int, int]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Form(_Section):
+    """One way the dataset was published: where files are, and how labels are written.
+
+    In `images`, * is any name and ** any path; {split} is the split's name. In `labels`, {1}, {2}, ... are
+    what the wildcards matched.
+    """
+
+    images: str
+    labels: str | None = None
+    key: str = "{1}"
+    encoding: Encoding = "index"
+    ids: str | dict[int, int | str] = "train_ids"
+    colours: str | None = None
+
+
+class Split(_Section):
+    """One split: all of a form's images, or those in a list file or in ranges of keys."""
+
+    forms: tuple[Form, ...] | None = Field(None, description="instead of the recipe's forms")
+    label_size: Literal["image", "original"] = Field("image", description="original keeps labels whole, for scoring")
+    list: str | None = Field(None, description="a text file in the raw folder: one image per line")
+    ranges: tuple[tuple[str, str], ...] | None = Field(None, description="first and last key, inclusive")
+    published: int | None = Field(None, description="how many images the dataset's authors published")
+    first: int = Field(0, ge=0, description="streets: the first image's index")
+    count: int | None = Field(None, ge=1, description="streets: number of images")
+
+
+class CustomSpace(_Section):
+    """A label space of the user's own."""
+
+    name: str
+    classes: tuple[str, ...] = Field(min_length=1, max_length=255)
+    palette: tuple[tuple[int, int, int], ...]
+
+
+class Recipe(_Section):
+    """A dataset."""
+
+    name: str
+    about: str = ""
+    layout: Literal["files", "streets"] = "files"
+    label_space: str | CustomSpace
+    size: Size | None = Field(None, description="width and height; null keeps each image's own")
+    codec: Codec = "jpeg95"
+    roots: tuple[str, ...] = ("",)
+    forms: tuple[Form, ...] = ()
+    splits: dict[str, Split]
+    appearance: Literal["synthetic", "photo"] = "synthetic"
+    seed: int = 0
+
+    @property
+    def space(self) -> LabelSpace:
+        """The label space packed labels are in."""
+        if isinstance(self.label_space, str):
+            return label_space(self.label_space)
+        return LabelSpace(self.label_space.name, self.label_space.classes, self.label_space.palette)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of the content."""
+        return digest(self.model_dump(mode="json"))
+
+    def split(self, name: str) -> Split:
+        """Return a split.
+
+        Raises:
+            ConfigError: the recipe has none of that name.
+        """
+        if name not in self.splits:
+            raise ConfigError(f"no split {name!r}", where=self.name, fix=f"one of: {', '.join(self.splits)}")
+        return self.splits[name]
+
+    def forms_of(self, split: str) -> tuple[Form, ...]:
+        """Return the forms to look for, with {split} filled in."""
+        forms = self.split(split).forms or self.forms
+
+        def fill(pattern: str | None) -> str | None:
+            return pattern.replace("{split}", split) if pattern else None
+
+        return tuple(
+            form.model_copy(update={"images": fill(form.images), "labels": fill(form.labels)}) for form in forms
+        )
+
+
+def load_recipe(name: str | Path | Recipe, options: Mapping[str, Any] | None = None, split: str = "train") -> Recipe:
+    """Read a recipe by name or path.
+
+    Args:
+        name: a name in shards/, or the path of a recipe file.
+        options: replace the recipe's own values; count, first and list go to the split.
+        split: the one options are for.
+
+    Raises:
+        ConfigError: no such recipe, no such split, unknown key, wrong type.
+    """
+    if isinstance(name, Recipe):
+        path, content = Path(name.name), name.model_dump()
+    else:
+        path = resource("shards", str(name))
+        content = _read(path)
+    for key, value in (options or {}).items():
+        if key in ("count", "first", "list"):
+            content.setdefault("splits", {}).setdefault(split, {})[key] = value
+        else:
+            content[key] = value
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{place}: {first['msg']} (got {first['input']!r})", where=path) from error
+    space = recipe.label_space
+    if isinstance(space, CustomSpace) and len(space.palette) != len(space.classes):
+        raise ConfigError("label_space: one palette colour per class is needed", where=path)
+    return recipe
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot be read as YAML ({error})", where=path) from error
+    if not isinstance(content, dict):
+        raise ConfigError("a recipe is a mapping of keys to values", where=path)
+    return content
