@@ -1,0 +1,133 @@
+"""The feature extractors F: torchvision's ResNets and MobileNetV2 at output stride 8, the lineage's, and a tiny one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import torchvision
+from torch import Tensor, nn
+
+from cirn_dist.errors import CheckpointError, ConfigError
+from cirn_dist.models.resnet_caffe import resnet101_caffe
+from cirn_dist.models.tiny import Tiny
+from cirn_dist.models.weights import load_strictly, read_weights
+
+BackboneName = Literal["tiny", "resnet18", "resnet34", "resnet50", "resnet101", "resnet101_caffe", "mobilenet_v2"]
+
+
+class Normalisation(NamedTuple):
+    """The input that weights expect: (x - mean) / std of an image x in [-1, 1], in BGR order if `bgr`."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    bgr: bool = False
+
+
+def _from_bytes(mean: tuple[float, ...], std: tuple[float, ...], *, bgr: bool = False) -> Normalisation:
+    """Translate a normalisation of pixels in 0 to 255 to one of pixels in [-1, 1]: x = p / 127.5 - 1."""
+    r, g, b = (m / 127.5 - 1 for m in mean)
+    sr, sg, sb = (s / 127.5 for s in std)
+    return Normalisation((r, g, b), (sr, sg, sb), bgr)
+
+
+NONE = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+IMAGENET = _from_bytes(tuple(255 * m for m in (0.485, 0.456, 0.406)), tuple(255 * s for s in (0.229, 0.224, 0.225)))
+CAFFE = _from_bytes((104.00698793, 116.66876762, 122.67891434), (1.0, 1.0, 1.0), bgr=True)
+
+
+class Backbone(nn.Sequential):
+    """A chain of named layers that returns features, with what a segmenter must know of them.
+
+    Attributes:
+        out_channels: channels of the features.
+        output_stride: input pixels per feature pixel.
+        normalisation: what the weights expect of their input.
+    """
+
+    def __init__(
+        self, layers: OrderedDict[str, nn.Module], out_channels: int, output_stride: int, normalisation: Normalisation
+    ) -> None:
+        super().__init__(layers)
+        self.out_channels = out_channels
+        self.output_stride = output_stride
+        self.normalisation = normalisation
+
+
+def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
+    """Build a feature extractor by name.
+
+    Args:
+        name: tiny (output stride 4), resnet18, 34, 50 or 101, resnet101_caffe, mobilenet_v2 (output stride 8).
+        weights: a .safetensors or .pth file with the network's own parameter names, `imagenet` for torchvision's
+            download, or None for random ones.
+
+    Raises:
+        ConfigError: no such backbone, or no download for it.
+        CheckpointError: the file is missing, unsafe, or of another network.
+    """
+    if name not in get_args(BackboneName):
+        raise ConfigError(f"no backbone '{name}'", fix=f"use one of {', '.join(get_args(BackboneName))}")
+    backbone = _tiny() if name == "tiny" else _mobilenet() if name == "mobilenet_v2" else _resnet(name)
+    if weights == "imagenet":
+        load_strictly(backbone, _download(name), where=f"torchvision's {name}", ignore=_UNUSED)
+    elif weights is not None:
+        load_strictly(backbone, read_weights(Path(weights)), where=weights, ignore=_UNUSED)
+    return backbone
+
+
+# Parameters of the classification networks beyond the features.
+_UNUSED = ("fc.", "classifier.", "features.18.")
+
+
+def _tiny() -> Backbone:
+    return Backbone(OrderedDict(net=Tiny()), Tiny.out_channels, 4, NONE)
+
+
+def _resnet(name: str) -> Backbone:
+    caffe = name == "resnet101_caffe"
+    net: nn.Module = resnet101_caffe() if caffe else getattr(torchvision.models, name)(weights=None)
+    _dilate(net.get_submodule("layer3"), before=1, after=2)
+    _dilate(net.get_submodule("layer4"), before=2, after=4)
+    out_channels = int(net.get_submodule("fc").in_features)  # type: ignore[arg-type]
+    layers = OrderedDict((key, layer) for key, layer in net.named_children() if key not in ("avgpool", "fc"))
+    return Backbone(layers, out_channels, 8, CAFFE if caffe else IMAGENET)
+
+
+def _mobilenet() -> Backbone:
+    features: nn.Module = torchvision.models.mobilenet_v2(weights=None).features
+    blocks = list(features.children())[:-1]  # the last 1x1 convolution to 1280 channels only serves classification
+    for block in blocks[7:14]:
+        _dilate(block, before=1, after=2)
+    for block in blocks[14:]:
+        _dilate(block, before=2, after=4)
+    return Backbone(OrderedDict(features=nn.Sequential(*blocks)), 320, 8, IMAGENET)
+
+
+def _dilate(layer: nn.Module, *, before: int, after: int) -> None:
+    """Keep a layer's resolution: its strided convolution steps by 1, and those behind it are dilated instead.
+
+    The strided one itself still sees the old grid, so it keeps the dilation `before`. Works for every block type;
+    torchvision's own `replace_stride_with_dilation` refuses the basic block of ResNet-18 and 34.
+    """
+    for conv in layer.modules():
+        if not isinstance(conv, nn.Conv2d):
+            continue
+        dilation = before if conv.stride != (1, 1) else after
+        conv.stride = (1, 1)
+        if conv.kernel_size != (1, 1):
+            conv.dilation = conv.padding = (dilation, dilation)
+
+
+def _download(name: str) -> dict[str, Tensor]:
+    if name in ("tiny", "resnet101_caffe"):
+        raise ConfigError(f"torchvision has no ImageNet weights for {name}", fix="name a file, or null for none")
+    try:
+        weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1
+        state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot download ImageNet weights ({error})", where=name, fix="download them elsewhere and name the file"
+        ) from error
+    return state

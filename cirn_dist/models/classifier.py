@@ -1,0 +1,36 @@
+"""DeepLab-v2's classifier: C of the paper, and the classifier inside ACM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Classifier(nn.Module):
+    """Atrous spatial pyramid of DeepLab-v2: parallel dilated 3x3 convolutions, summed to logits.
+
+    All four branches are summed; part of the lineage's code returns after two by a slip. Weights N(0, 0.01), biases
+    PyTorch's default, as the peers have them.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, dilations: Sequence[int] = (6, 12, 18, 24)) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Conv2d(in_channels, num_classes, kernel_size=3, padding=d, dilation=d) for d in dilations
+        )
+        for branch in self.branches:
+            nn.init.normal_(branch.weight, std=0.01)  # type: ignore[arg-type]
+
+    def bias(self) -> Tensor:
+        """Return the classifier's output on zero features, (num_classes,)."""
+        return torch.stack([branch.bias for branch in self.branches]).sum(dim=0)  # type: ignore[misc]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits: (N, C, h, w) -> (N, num_classes, h, w)."""
+        first, *rest = self.branches
+        logits: Tensor = first(features)
+        for branch in rest:
+            logits = logits + branch(features)
+        return logits

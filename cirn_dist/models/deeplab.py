@@ -1,0 +1,102 @@
+"""The segmenter: DeepLab-v2 with the paper's classifier C and, from stage 2 on, its ancillary classifier ACM."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cirn_dist.models.acm import ACM
+from cirn_dist.models.backbones import Backbone
+from cirn_dist.models.classifier import Classifier
+from cirn_dist.models.norm import freeze_affine as freeze_norm_affine
+
+__all__ = ["Classifier", "SegOutput", "Segmenter"]
+
+
+class SegOutput(NamedTuple):
+    """Logits of C and of ACM (None without one), each (N, num_classes, H, W) float32 at the input's size."""
+
+    p1: Tensor
+    p2: Tensor | None
+
+    @property
+    def logits(self) -> Tensor:
+        """The prediction: the sum of both classifiers' logits."""
+        return self.p1 if self.p2 is None else self.p1 + self.p2
+
+
+class Segmenter(nn.Module):
+    """DeepLab-v2 on RGB images in [-1, 1]; the backbone's own normalisation happens inside.
+
+    Args:
+        backbone: features, their channel count, stride and input normalisation.
+        num_classes: channels of the logits.
+        acm: the ancillary classifier; None is plain DeepLab-v2.
+        freeze_affine: keep the backbone's BatchNorm weights and biases as they are, as the peers do.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, backbone: Backbone, num_classes: int, acm: ACM | None = None, *, freeze_affine: bool = False
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = Classifier(backbone.out_channels, num_classes)
+        self.acm = acm
+        normalisation = backbone.normalisation
+        self.register_buffer("mean", torch.tensor(normalisation.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(normalisation.std).view(3, 1, 1), persistent=False)
+        if freeze_affine:
+            freeze_norm_affine(backbone)
+
+    def forward(self, images: Tensor) -> SegOutput:
+        """Return the logits of (N, 3, H, W) RGB images in [-1, 1], at their size; any size from 1x1 up."""
+        features = self.features(images)
+        size = _padded_size(images, self.backbone.output_stride)
+        p1 = _upsample(self.classifier(features), size, images)
+        return SegOutput(p1, None if self.acm is None else _upsample(self.acm(features), size, images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the backbone's features of (N, 3, H, W) RGB images in [-1, 1]: (N, out_channels, h, w)."""
+        height, width = _padded_size(images, self.backbone.output_stride)
+        images = F.pad(images, (0, width - images.shape[-1], 0, height - images.shape[-2]), mode="replicate")
+        features: Tensor = self.backbone(self.normalise(images))
+        return features
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return RGB images in [-1, 1] as the backbone's weights expect them."""
+        if self.backbone.normalisation.bgr:
+            images = images.flip(1)
+        return (images - self.mean) / self.std
+
+    def parameter_groups(
+        self, lr: float, *, head_lr_mult: float = 10.0, backbone_lr_mult: float = 1.0
+    ) -> list[dict[str, Any]]:
+        """Return the optimizer's groups `backbone` and `heads` (C and ACM): every trainable parameter exactly once.
+
+        The lineage lists most backbone parameters three times, which steps them three times: `backbone_lr_mult=3`
+        is what it does, 1 what it says.
+        """
+        heads = [p for name, p in self.named_parameters() if not name.startswith("backbone.")]
+        groups = [("backbone", list(self.backbone.parameters()), backbone_lr_mult), ("heads", heads, head_lr_mult)]
+        return [
+            {"name": name, "params": trainable, "lr": lr * factor}
+            for name, parameters, factor in groups
+            if (trainable := [p for p in parameters if p.requires_grad])
+        ]
+
+
+def _padded_size(images: Tensor, stride: int) -> tuple[int, int]:
+    # One feature pixel has no batch statistics: an image below the stride is padded until it has several.
+    height, width = images.shape[-2:]
+    return max(height, stride + 1), max(width, stride + 1)
+
+
+def _upsample(logits: Tensor, padded: tuple[int, int], images: Tensor) -> Tensor:
+    logits = F.interpolate(logits.float(), padded, mode="bilinear", align_corners=True)
+    return logits[..., : images.shape[-2], : images.shape[-1]]

@@ -1,0 +1,77 @@
+"""The discriminators: CLAN's on segmentation maps (stage 2) and CycleGAN's on images (stage 1)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PixelDiscriminator(nn.Module):
+    """CLAN's domain discriminator: five 4x4 stride-2 convolutions on softmax maps, one logit per pixel.
+
+    Channels are 1, 2, 4 and 8 times `width`, then 1; LeakyReLU 0.2 between them, no normalisation. The coarse logits
+    are upsampled to the map's size, as CLAN does before its loss, so that every pixel can have its own weight.
+    """
+
+    minimum = 32  # pixels a side; a smaller map is padded
+
+    def __init__(self, num_classes: int, width: int = 64) -> None:
+        super().__init__()
+        channels = [num_classes, width, 2 * width, 4 * width, 8 * width, 1]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(channels):
+            layers += [nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return domain logits of softmax maps: (N, num_classes, H, W) -> (N, 1, H, W) float32, any size."""
+        padded = _pad(maps, self.minimum)
+        logits = F.interpolate(self.layers(padded).float(), padded.shape[-2:], mode="bilinear", align_corners=True)
+        return logits[..., : maps.shape[-2], : maps.shape[-1]]
+
+
+class PatchDiscriminator(nn.Module):
+    """CycleGAN's PatchGAN: one logit per overlapping patch, 70x70 pixels with three layers.
+
+    Instance normalisation except in the first and last convolution, weights N(0, 0.02). An image smaller than
+    `3 * 2**layers` pixels is padded.
+    """
+
+    def __init__(self, width: int = 64, layers: int = 3, in_channels: int = 3) -> None:
+        super().__init__()
+        self.minimum = 3 * 2**layers
+        channels = [width * min(2**i, 8) for i in range(layers + 1)]
+        stack: list[nn.Module] = [
+            nn.Conv2d(in_channels, width, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
+        for i, (before, after) in enumerate(pairwise(channels), start=1):
+            stride = 2 if i < layers else 1
+            stack += [
+                nn.Conv2d(before, after, 4, stride=stride, padding=1, bias=False),  # the norm would remove a bias
+                nn.InstanceNorm2d(after),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+        self.layers = nn.Sequential(*stack, nn.Conv2d(channels[-1], 1, 4, stride=1, padding=1))
+        initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return patch logits of images in [-1, 1]: (N, 3, H, W) -> (N, 1, h, w), any size."""
+        logits: Tensor = self.layers(_pad(images, self.minimum))
+        return logits
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw every convolution's weights from N(0, 0.02), biases 0: CycleGAN's initialisation."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def _pad(images: Tensor, minimum: int) -> Tensor:
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, max(0, minimum - width), 0, max(0, minimum - height)), mode="replicate")

@@ -1,0 +1,197 @@
+"""Batch normalisation over ranks, per batch, or frozen; and its re-estimation on another domain (AdaBN)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from cirn_dist.errors import DataError
+
+Mode = Literal["sync", "batch", "frozen"]
+
+
+class PortableSyncBatchNorm(nn.BatchNorm2d):
+    """BatchNorm2d over the batches of all ranks, on any device and process group.
+
+    The native SyncBatchNorm raises on CPU tensors. Forward, backward and running statistics equal BatchNorm2d's on the
+    concatenated batch, also when ranks hold different numbers of values.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, H, W) with the statistics of every rank's batch, or the running ones in eval mode."""
+        if not (self.training and _world_size() > 1):
+            return super().forward(x)  # type: ignore[no-any-return]
+        moments = _SumOverRanks.apply(_moments(x))
+        mean, variance = _statistics(moments)
+        self._update_running(mean.detach(), variance.detach(), float(moments[-1]))
+        scale = torch.rsqrt(variance + self.eps) * (1.0 if self.weight is None else self.weight)
+        shift = (0.0 if self.bias is None else self.bias) - mean * scale
+        normalised = x.float() * scale[:, None, None] + shift[:, None, None]
+        return normalised.to(x.dtype)
+
+    def _update_running(self, mean: Tensor, variance: Tensor, count: float) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance * _unbiased(count), momentum)
+
+
+class FrozenBatchNorm(nn.BatchNorm2d):
+    """BatchNorm2d that keeps and uses its running statistics in train mode too; its affine parameters still train."""
+
+    def train(self, mode: bool = True) -> FrozenBatchNorm:
+        """Stay in eval mode whatever is asked."""
+        super().train(False)
+        return self
+
+
+def convert(module: nn.Module, mode: Mode) -> nn.Module:
+    """Replace every batch norm in the module, itself included, and return it.
+
+    Parameters and buffers stay the same objects under the same names: checkpoints and optimizers remain valid.
+
+    Args:
+        module: any network; changed in place.
+        mode: statistics over all ranks (`sync`), of the rank's own batch (`batch`), or the running ones (`frozen`).
+    """
+    if isinstance(module, _BatchNorm):
+        return _replaced(module, _kind(mode))
+    for name, child in module.named_children():
+        setattr(module, name, convert(child, mode))
+    return module
+
+
+def freeze_affine(module: nn.Module) -> None:
+    """Stop training the weights and biases of every batch norm in the module."""
+    for norm in batch_norms(module):
+        for parameter in norm.parameters():
+            parameter.requires_grad_(False)
+
+
+def average_running_stats(module: nn.Module) -> None:
+    """Set every batch norm's running statistics to their mean over ranks; call it on all ranks."""
+    world = _world_size()
+    if world == 1:
+        return
+    for norm in batch_norms(module):
+        for buffer in (norm.running_mean, norm.running_var):
+            if buffer is not None:
+                dist.all_reduce(buffer)
+                buffer.div_(world)
+
+
+@torch.no_grad()
+def reestimate_statistics(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+    """Return an evaluation copy whose batch norms have the statistics of these images (AdaBN); no label is needed.
+
+    Mean and variance are pooled over all pixels of all batches and ranks, each pixel counted once (Li et al. 2016).
+    A batch's features are normalised by its own rank's batch: the result depends on which images share a batch, but
+    not on their order or on how batches are dealt out to ranks, which may hold different numbers of them.
+
+    Args:
+        model: the network, without a DDP wrapper; unchanged.
+        batches: images (N, 3, H, W) in [-1, 1], as the model takes them.
+
+    Raises:
+        DataError: no image on any rank.
+    """
+    model = convert(copy.deepcopy(model), "batch").eval()
+    norms = batch_norms(model)
+    moments = [torch.zeros(2 * norm.num_features + 1, dtype=torch.float64, device=_device(norm)) for norm in norms]
+    handles = [
+        norm.register_forward_pre_hook(lambda _, inputs, total=total: total.add_(_moments(inputs[0])))
+        for norm, total in zip(norms, moments, strict=True)
+    ]
+    for norm in norms:
+        norm.training = True
+    for images in batches:
+        model(images)
+    for handle in handles:
+        handle.remove()
+    for norm, total in zip(norms, moments, strict=True):
+        if _world_size() > 1:
+            dist.all_reduce(total)
+        _set_statistics(norm, total)
+    return model.eval()
+
+
+def batch_norms(module: nn.Module) -> list[_BatchNorm]:
+    """Return the module's batch norms of any kind, in its own order."""
+    return [m for m in module.modules() if isinstance(m, _BatchNorm)]
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """Sum a tensor over ranks; the gradient of every rank's result reaches every rank's input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        grad = grad.clone()
+        dist.all_reduce(grad)
+        return grad
+
+
+def _kind(mode: Mode) -> type[_BatchNorm]:
+    if mode == "sync":
+        native = "nccl" in dist.get_backend() if _world_size() > 1 else torch.cuda.is_available()
+        return nn.SyncBatchNorm if native else PortableSyncBatchNorm
+    return nn.BatchNorm2d if mode == "batch" else FrozenBatchNorm
+
+
+def _replaced(norm: _BatchNorm, kind: type[_BatchNorm]) -> _BatchNorm:
+    new = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    new._parameters, new._buffers = norm._parameters, norm._buffers
+    return new.train(norm.training)
+
+
+def _moments(x: Tensor) -> Tensor:
+    """Return each channel's sum and sum of squares, and the count, of (N, C, H, W): (2 C + 1,) in double.
+
+    In double, because the variance is a small difference of them where the mean is large.
+    """
+    variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
+    mean, variance = mean.double(), variance.double()
+    count = x.numel() // x.shape[1]
+    return count * torch.cat([mean, variance + mean.square(), mean.new_ones(1)])
+
+
+def _statistics(moments: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance of each channel, float32."""
+    mean, square = (moments[:-1] / moments[-1]).chunk(2)
+    return mean.float(), (square - mean.square()).float()
+
+
+def _unbiased(count: float) -> float:
+    """Return the factor from the biased to the unbiased variance, which running statistics keep."""
+    return count / max(count - 1, 1)
+
+
+def _set_statistics(norm: _BatchNorm, moments: Tensor) -> None:
+    count = float(moments[-1])
+    if count == 0:
+        raise DataError("no images to re-estimate BatchNorm statistics from", fix="give at least one")
+    mean, variance = _statistics(moments)
+    if norm.running_mean is not None and norm.running_var is not None:
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance * _unbiased(count))
+
+
+def _device(norm: _BatchNorm) -> torch.device:
+    return next((buffer.device for buffer in norm.buffers()), torch.device("cpu"))
+
+
+def _world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -1,0 +1,90 @@
+"""Reading weight files safely, and loading them with a report of what matched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cirn_dist.errors import CheckpointError
+
+# Counters that older checkpoints lack; they only matter for a cumulative average.
+_OPTIONAL = "num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class MatchReport:
+    """What of a file went into a network.
+
+    Attributes:
+        matched: names loaded.
+        absent: names of the network that the file lacks and may lack.
+        unused: names of the file that the network does not have and that were expected to be left over.
+    """
+
+    matched: tuple[str, ...]
+    absent: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.matched)} tensors loaded, {len(self.absent)} kept as they were, {len(self.unused)} not used"
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors, .pth or .pt file, on the CPU; no code of the file is ever run.
+
+    Raises:
+        CheckpointError: missing, damaged, holding other objects than tensors, or of another format.
+    """
+    if not path.is_file():
+        raise CheckpointError("no such weights file", where=path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"cannot be read as weights ({reason})", where=path) from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError("is not a dictionary of named tensors", where=path, fix="save the network's state_dict")
+    return dict(state)
+
+
+def load_strictly(
+    module: nn.Module, state: Mapping[str, Tensor], *, where: str | Path, ignore: Sequence[str] = ()
+) -> MatchReport:
+    """Load tensors by name and return what matched.
+
+    Args:
+        module: the network; unchanged if anything is wrong.
+        state: name -> tensor.
+        where: the file's name, for errors.
+        ignore: prefixes of names that may be left over.
+
+    Raises:
+        CheckpointError: a parameter is missing, has another shape, or nobody expects it.
+    """
+    own = module.state_dict()
+    absent = [name for name in own if name not in state]
+    unused = [name for name in state if name not in own]
+    for problem, names in (
+        ("lacks", [name for name in absent if not name.endswith(_OPTIONAL)]),
+        ("has unknown", [name for name in unused if not name.startswith(tuple(ignore))]),
+        ("has another shape of", [n for n in own if n in state and own[n].shape != state[n].shape]),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise CheckpointError(
+                f"{problem} {names[0]}{more}", where=where, fix="it belongs to another network; check the names"
+            )
+    matched = [name for name in own if name in state]
+    module.load_state_dict({name: state[name] for name in matched}, strict=False)
+    return MatchReport(tuple(matched), tuple(absent), tuple(unused))
