@@ -1,0 +1,149 @@
+"""A pinhole camera in the street and the canvas it draws on.
+
+The canvas is one RGBA image whose fourth channel holds the material, so a shape writes colour and class in one stroke
+and the two agree in every pixel. World axes, in metres: x to the right, y up from the ground, z ahead of the camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from cirn_dist.data.streets.appearance import Colour, Look
+from cirn_dist.data.streets.materials import Material
+
+Pixel = tuple[float, float]
+World = tuple[float, float, float]
+NEAR = 0.6  # Metres; what is nearer is drawn as if it stood here.
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Projects metres to pixels; `bend` curves the street sideways by bend * z ** 2."""
+
+    width: int
+    height: int
+    focal: float
+    horizon: float
+    centre: float
+    eye: float
+    bend: float
+
+    def scale(self, z: float) -> float:
+        """Pixels per metre at distance z."""
+        return self.focal / max(z, NEAR)
+
+    def project(self, point: World) -> Pixel:
+        """Pixel position of a world point."""
+        x, y, z = point
+        z = max(z, NEAR)
+        scale = self.focal / z
+        return self.centre + (x + self.bend * z * z) * scale, self.horizon + (self.eye - y) * scale
+
+    def sees(self, x: float, z: float, margin: float) -> bool:
+        """Whether something within `margin` metres of (x, z) can reach the picture."""
+        column = self.project((x, 0.0, z))[0]
+        reach = margin * self.scale(z)
+        return -reach < column < self.width + reach
+
+
+class Brush:
+    """Draws shaded shapes, given in metres, on the canvas; later strokes cover earlier ones."""
+
+    def __init__(self, camera: Camera, look: Look) -> None:
+        self.camera, self.look = camera, look
+        self.canvas = Image.new("RGBA", (camera.width, camera.height), (0, 0, 0, int(Material.SKY)))
+        self._draw = ImageDraw.Draw(self.canvas)
+
+    def fill(self, pixels: Sequence[Pixel], colour: tuple[int, int, int], material: Material) -> None:
+        """Fill a polygon given in pixels with an already shaded colour."""
+        self._draw.polygon(pixels, fill=(*colour, int(material)))
+
+    def face(self, corners: Sequence[World], paint: Colour, material: Material, light: float = 1.0) -> None:
+        """Fill a polygon of world points with one paint."""
+        project = self.camera.project
+        distance = sum(corner[2] for corner in corners) / len(corners)
+        self.fill([project(corner) for corner in corners], self.look.shade(paint, light, distance), material)
+
+    def graded(
+        self, quad: Sequence[World], paint: Colour, material: Material, lights: tuple[float, float], bands: int = 4
+    ) -> None:
+        """Fill a quad (bottom edge first: 0-1 below 3-2) with light changing in bands from its bottom to its top."""
+        a, b, c, d = quad
+        for band in range(bands):
+            low, high = band / bands, (band + 1) / bands
+            light = lights[0] + (lights[1] - lights[0]) * (band + 0.5) / bands
+            self.face([lerp(a, d, low), lerp(b, c, low), lerp(b, c, high), lerp(a, d, high)], paint, material, light)
+
+    def segment(
+        self, start: World, end: World, width: float, paint: Colour, material: Material, light: float = 1.0
+    ) -> None:
+        """Draw a line of `width` metres, never thinner than one pixel."""
+        distance = (start[2] + end[2]) / 2
+        ink = (*self.look.shade(paint, light, distance), int(material))
+        pixels = max(1, round(width * self.camera.scale(distance)))
+        self._draw.line([self.camera.project(start), self.camera.project(end)], fill=ink, width=pixels)
+
+    def sprite(self, x: float, z: float, y: float = 0.0) -> Sprite:
+        """Open an upright plane that faces the camera, with its origin at (x, y, z)."""
+        return Sprite(self, self._draw, (x, y, z))
+
+    def cast(self, shadows: Sequence[tuple[Sequence[World], float]], softness: float) -> None:
+        """Darken what is drawn so far under polygons, each with the share of light it leaves; softness in pixels."""
+        light = Image.new("L", self.canvas.size, 255)
+        draw = ImageDraw.Draw(light)
+        for corners, share in sorted(shadows, key=lambda shadow: -shadow[1]):
+            draw.polygon([self.camera.project(corner) for corner in corners], fill=round(255 * share))
+        light = light.filter(ImageFilter.BoxBlur(softness))
+        opaque = Image.new("L", self.canvas.size, 255)
+        self.canvas = ImageChops.multiply(self.canvas, Image.merge("RGBA", (light, light, light, opaque)))
+        self._draw = ImageDraw.Draw(self.canvas)
+
+
+class Sprite:
+    """A flat figure facing the camera; coordinates are metres to the right of and above its origin."""
+
+    def __init__(self, brush: Brush, draw: ImageDraw.ImageDraw, origin: World) -> None:
+        self._brush, self._draw = brush, draw
+        self.distance = origin[2]
+        self.scale = brush.camera.scale(self.distance)
+        self._u, self._v = brush.camera.project(origin)
+
+    def _pixel(self, point: Pixel) -> Pixel:
+        return self._u + point[0] * self.scale, self._v - point[1] * self.scale
+
+    def _ink(self, paint: Colour, material: Material, light: float) -> tuple[int, int, int, int]:
+        return (*self._brush.look.shade(paint, light, self.distance), int(material))
+
+    def shape(self, points: Sequence[Pixel], paint: Colour, material: Material, light: float = 1.0) -> None:
+        """Fill a polygon."""
+        self._draw.polygon([self._pixel(point) for point in points], fill=self._ink(paint, material, light))
+
+    def box(
+        self, low: Pixel, high: Pixel, paint: Colour, material: Material, light: float = 1.0
+    ) -> None:
+        """Fill an upright rectangle between its lower left and upper right corners."""
+        self.shape([low, (high[0], low[1]), high, (low[0], high[1])], paint, material, light)
+
+    def disc(
+        self, centre: Pixel, radius: float, paint: Colour, material: Material, light: float = 1.0, tall: float = 1.0
+    ) -> None:
+        """Fill a disc, `tall` times as high as wide; one too small for a pixel is left out."""
+        u, v = self._pixel(centre)
+        across, up = radius * self.scale, radius * tall * self.scale
+        if min(across, up) >= 0.5:
+            self._draw.ellipse((u - across, v - up, u + across, v + up), fill=self._ink(paint, material, light))
+
+    def stroke(
+        self, points: Sequence[Pixel], width: float, paint: Colour, material: Material, light: float = 1.0
+    ) -> None:
+        """Draw a line through points, `width` metres thick, never thinner than one pixel."""
+        thickness = max(1, round(width * self.scale))
+        self._draw.line([self._pixel(point) for point in points], self._ink(paint, material, light), thickness)
+
+
+def lerp(a: World, b: World, t: float) -> World:
+    """Point at share t of the way from a to b."""
+    return a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t, a[2] + (b[2] - a[2]) * t
