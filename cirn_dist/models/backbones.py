@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cirn_dist.errors import CheckpointError, ConfigError
 from cirn_dist.models.resnet_caffe import resnet101_caffe
 from cirn_dist.models.tiny import Tiny
-from cirn_dist.models.weights import load_strictly, read_weights
+from cirn_dist.models.weights import MatchReport, canonical_names, load_strictly, read_weights
 
 BackboneName = Literal["tiny", "resnet18", "resnet34", "resnet50", "resnet101", "resnet101_caffe", "mobilenet_v2"]
 
@@ -44,6 +44,7 @@ class Backbone(nn.Sequential):
         out_channels: channels of the features.
         output_stride: input pixels per feature pixel.
         normalisation: what the weights expect of their input.
+        loaded: what of a weights file went in, None without one.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Backbone(nn.Sequential):
         self.out_channels = out_channels
         self.output_stride = output_stride
         self.normalisation = normalisation
+        self.loaded: MatchReport | None = None
 
 
 def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
@@ -70,15 +72,13 @@ def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
     if name not in get_args(BackboneName):
         raise ConfigError(f"no backbone '{name}'", fix=f"use one of {', '.join(get_args(BackboneName))}")
     backbone = _tiny() if name == "tiny" else _mobilenet() if name == "mobilenet_v2" else _resnet(name)
-    if weights == "imagenet":
-        load_strictly(backbone, _download(name), where=f"torchvision's {name}", ignore=_UNUSED)
-    elif weights is not None:
-        load_strictly(backbone, read_weights(Path(weights)), where=weights, ignore=_UNUSED)
+    if weights is not None:
+        state = _download(name) if weights == "imagenet" else canonical_names(read_weights(Path(weights)))
+        backbone.loaded = load_strictly(backbone, state, where=weights, ignore=_BEYOND_FEATURES)
     return backbone
 
 
-# Parameters of the classification networks beyond the features.
-_UNUSED = ("fc.", "classifier.", "features.18.")
+_BEYOND_FEATURES = ("fc.", "classifier.", "acm.", "features.18.")
 
 
 def _tiny() -> Backbone:

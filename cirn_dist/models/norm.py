@@ -26,7 +26,7 @@ class PortableSyncBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (N, C, H, W) with the statistics of every rank's batch, or the running ones in eval mode."""
         if not (self.training and _world_size() > 1):
-            return super().forward(x)  # type: ignore[no-any-return]
+            return super().forward(x)
         moments = _SumOverRanks.apply(_moments(x))
         mean, variance = _statistics(moments)
         self._update_running(mean.detach(), variance.detach(), float(moments[-1]))

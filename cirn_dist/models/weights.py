@@ -14,6 +14,10 @@ from torch import Tensor, nn
 
 from cirn_dist.errors import CheckpointError
 
+# How the DeepLab-v2 lineage's files begin and call their classifiers; CLAN has two, of which one is ours inside ACM.
+_WRAPPERS = ("module.", "_orig_mod.", "Scale.")
+_CLASSIFIERS = {"layer5.conv2d_list.": "classifier.branches.", "layer6.conv2d_list.": "acm.classifiers.0.branches."}
+
 # Counters that older checkpoints lack; they only matter for a cumulative average.
 _OPTIONAL = "num_batches_tracked"
 
@@ -56,6 +60,38 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError("is not a dictionary of named tensors", where=path, fix="save the network's state_dict")
     return dict(state)
+
+
+def canonical_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a lineage checkpoint under this project's names; other files keep theirs.
+
+    AdaptSegNet's second classifier is the main one: its first reads a shallower layer's features and is left out.
+    """
+    named = {_strip(name): tensor for name, tensor in state.items()}
+    first, second = (named.get(f"{old}0.weight") for old in _CLASSIFIERS)
+    auxiliary = first is not None and second is not None and first.shape[1] != second.shape[1]
+    renamed = {}
+    for name, tensor in named.items():
+        if auxiliary:
+            if name.startswith("layer5."):
+                continue
+            name = name.replace("layer6.", "layer5.", 1) if name.startswith("layer6.") else name
+        for old, new in _CLASSIFIERS.items():
+            name = new + name.removeprefix(old) if name.startswith(old) else name
+        renamed[name] = tensor
+    return renamed
+
+
+def segmenter_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a lineage checkpoint as a Segmenter's state: backbone, classifier, acm."""
+    ours = ("backbone.", "classifier.", "acm.")
+    return {n if n.startswith(ours) else f"backbone.{n}": tensor for n, tensor in canonical_names(state).items()}
+
+
+def _strip(name: str) -> str:
+    while (shorter := next((name.removeprefix(w) for w in _WRAPPERS if name.startswith(w)), None)) is not None:
+        name = shorter
+    return name
 
 
 def load_strictly(
