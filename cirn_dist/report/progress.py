@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
@@ -137,8 +138,8 @@ class Progress:
                 Text(entry.note, style=_NOTES.get(entry.state, "")),
             )
         parts: list[RenderableType] = [stages]
-        if self._current:
-            parts += ["", _current(self._stages[self._current], now)]
+        if current := self._current:  # once: the display's thread reads while the run moves on
+            parts += ["", _current(self._stages[current], now)]
         return Padding(Group(*parts), (1, 1))
 
 
@@ -162,10 +163,9 @@ def _current(entry: _Stage, now: float) -> RenderableType:
         ProgressBar(total=entry.total or 1, completed=entry.iteration, pulse=pulse, complete_style="cyan"),
         Text(f"{entry.iteration:,} / {entry.total:,}") + Text(f"   {_pace(entry, now)}", "dim"),
     )
-    losses = Text("   ", "dim").join(
-        Text.assemble((name, "dim"), " ", f"{value:.4g}") for name, value in entry.losses.items()
-    )
-    return Group(bar, losses)
+    # Equal columns keep each loss in its place while its digits change.
+    losses = [Text.assemble((name, "dim"), f" {value:#.4g}") for name, value in entry.losses.items()]
+    return Group(bar, Columns(losses, equal=True, padding=(0, 3, 0, 0)))
 
 
 def _plain_line(entry: _Stage, now: float) -> str:

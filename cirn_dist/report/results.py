@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-import os
+import math
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    ValidationError,
+    model_validator,
+)
 
+from cirn_dist.data.files import atomic
 from cirn_dist.errors import DataError
 
 FILE_NAME = "results.json"
 
 
+def _defined(value: Any) -> Any:
+    """Turn NaN, how arrays say "no such score", into None, how JSON says it."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+Fraction = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(_defined)]
+
+
 class _Record(BaseModel):
-    # NaN has no place in JSON: an undefined score is written, and read back, as null.
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Scores(_Record):
     """Mean and per-class intersection over union, fractions in [0, 1]; None where the target has no labels."""
 
-    miou: float | None = None
-    iou: tuple[float | None, ...] = ()
+    miou: Fraction = None
+    iou: tuple[Fraction, ...] = ()
 
 
 class Control(Scores):
@@ -96,13 +114,6 @@ def write_results(path: Path, results: Results) -> Path:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Put `text` at `path` in one step: written beside it, synced, renamed; a failed write leaves nothing behind."""
-    draft = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        with draft.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    """Put `text` at `path` in one step: a reader sees the old file or the new one, and a failure leaves the old."""
+    with atomic(path) as file:
+        file.write(text.encode())

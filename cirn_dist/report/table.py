@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from rich import box
@@ -18,7 +17,7 @@ COLUMNS = ("mIoU", "AdaBN", "Control", "Control AdaBN")
 
 def percent(fraction: float | None) -> str:
     """Format a fraction in percent with one decimal, an en dash where there is no score."""
-    return DASH if fraction is None or math.isnan(fraction) else f"{100 * fraction:.1f}"
+    return DASH if fraction is None else f"{100 * fraction:.1f}"
 
 
 def miou_cells(row: Row) -> tuple[float | None, ...]:

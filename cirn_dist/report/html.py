@@ -1,0 +1,81 @@
+"""report.html: everything about a run on one page that needs nothing else, neither a server nor a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cirn_dist.config import flatten
+from cirn_dist.errors import DataError
+from cirn_dist.report import sections
+from cirn_dist.report.markup import Markup, tag
+from cirn_dist.report.panels import read_pairs, read_panels
+from cirn_dist.report.results import FILE_NAME as RESULTS
+from cirn_dist.report.results import read_results, replace_text
+from cirn_dist.report.style import CSS
+from cirn_dist.report.trackers import FILE_NAME as METRICS
+from cirn_dist.report.trackers import Metrics, read_metrics
+
+FILE_NAME = "report.html"
+
+
+def write_report(run: Path) -> Path:
+    """Write the report of a run folder into it; a part whose files are not there is left out.
+
+    Raises:
+        DataError: there is no such folder, or one of its files is damaged.
+    """
+    if not run.is_dir():
+        raise DataError("no run folder here", where=run, fix="give the folder of a run")
+    results = read_results(run) if (run / RESULTS).exists() else None
+    name = results.name if results else run.resolve().name
+    config_file, run_file = run / "config.yaml", run / "run.json"
+    config, facts = _mapping(config_file, yaml.safe_load), _mapping(run_file, json.loads)
+    kept = _mapping(run / "pseudo_label" / "summary.json", json.loads)
+
+    body = [sections.header(name, results, flatten(config))]
+    if results:
+        body += [sections.scores(results), sections.classes(results), sections.panels(read_panels(run), results)]
+    body += [
+        sections.pairs(read_pairs(run)),
+        sections.losses(_metrics_by_stage(run), results),
+        sections.pseudo_labels(kept, results),
+        sections.details(flatten(facts), config_file.read_text(encoding="utf-8") if config else ""),
+    ]
+    replace_text(run / FILE_NAME, _page(name, body))
+    return run / FILE_NAME
+
+
+def _page(name: str, body: list[Markup]) -> str:
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{name} · cirn-dist"),
+        tag("style", Markup(CSS)),
+    )
+    return "<!doctype html>\n" + tag("html", head, tag("body", tag("main", *body)), lang="en") + "\n"
+
+
+def _metrics_by_stage(run: Path) -> dict[str, list[Metrics]]:
+    """Read every stage's metrics log, the stage that began first first."""
+    logs = ((path.parent.name, read_metrics(path)) for path in sorted(run.glob(f"*/{METRICS}")))
+    return dict(sorted(((stage, log) for stage, log in logs if log), key=lambda item: item[1][0].time))
+
+
+def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Read a JSON or YAML mapping, empty where there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DataError(f"cannot be read ({error})", where=path, fix="remove it, or run the stage again") from error
+    if not isinstance(content, dict):
+        raise DataError("is not a mapping", where=path, fix="remove it, or run the stage again")
+    return content

@@ -1,0 +1,251 @@
+"""The sections of the report, top to bottom; each is a function from typed data to markup, empty without data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cirn_dist.report.figures import dumbbell, loss_curves, meter, stage_bars, swatch
+from cirn_dist.report.markup import Markup, join, tag
+from cirn_dist.report.panels import IGNORED, Pair, Panel, coloured, data_uri, figure_columns, photo
+from cirn_dist.report.results import Results, Row
+from cirn_dist.report.table import COLUMNS, DASH, best, class_rows, miou_cells, percent
+from cirn_dist.report.trackers import Metrics
+
+NOTHING = Markup("")
+
+# What of the configuration is worth a place beside the name.
+_CONFIG_FACTS = {
+    "Source": "data.source.recipe",
+    "Target": "data.target.recipe",
+    "Backbone": "model.backbone",
+    "Weights": "model.weights",
+    "Images per step": "engine.images_per_step",
+}
+
+
+def header(name: str, results: Results | None, config: Mapping[str, Any]) -> Markup:
+    """Say what ran and, in a sentence and its numbers, what came out."""
+    facts = {"Seed": str(results.seed)} if results else {}
+    facts |= {
+        label: _file_name(str(config[key])) for label, key in _CONFIG_FACTS.items() if config.get(key) is not None
+    }
+    if results and (seconds := sum(row.seconds for row in results.rows)):
+        facts["Stages took"] = duration(seconds)
+    chips = (tag("li", tag("span", label), value) for label, value in facts.items())
+    return tag(
+        "header",
+        tag("p", "cirn-dist · unsupervised domain adaptation", class_="over"),
+        tag("h1", name),
+        tag("ul", *chips, class_="chips") if facts else NOTHING,
+        tag("p", headline(results), class_="headline") if results else NOTHING,
+        _key_numbers(results) if results else NOTHING,
+    )
+
+
+def headline(results: Results) -> str:
+    """Put the run's outcome in words, a loss as plainly as a gain."""
+    scored = _scored(results)
+    if not scored:
+        return "The target has no labels, so nothing is scored; the pictures show what was learned."
+    first, last = scored[0], scored[-1]
+    if len(scored) == 1:
+        return f"{first.title} reaches {percent(first.miou)} % mIoU on the target."
+    gain = _points(last.miou, first.miou)
+    compared = f"{abs(gain):.1f} points {'above' if gain > 0 else 'below'}" if gain else "the same as"
+    sentence = f"{last.title} reaches {percent(last.miou)} % mIoU on the target, {compared} {first.title}."
+    top = max(scored, key=lambda row: row.miou or 0)
+    if percent(top.miou) != percent(last.miou):
+        sentence += f" The best stage is {top.title} with {percent(top.miou)} %."
+    return sentence
+
+
+def _key_numbers(results: Results) -> Markup:
+    scored = _scored(results)
+    if len(scored) < 2:
+        return NOTHING
+    first, last = scored[0], scored[-1]
+    gain = _points(last.miou, first.miou)
+    cards = [
+        (percent(first.miou), first.title, "no adaptation"),
+        (percent(last.miou), last.title, "the whole chain"),
+        (f"{gain:+.1f}", "points gained" if gain >= 0 else "points lost", f"over {first.title}"),
+    ]
+    if first.adabn and first.adabn.miou is not None:
+        cards.insert(1, (percent(first.adabn.miou), "AdaBN", f"{first.title}, BatchNorm re-estimated"))
+    return tag(
+        "dl",
+        *(tag("div", tag("dt", title, tag("small", note)), tag("dd", number)) for number, title, note in cards),
+        class_="numbers",
+    )
+
+
+def scores(results: Results) -> Markup:
+    """Show mean IoU per stage beside its baselines, drawn and in numbers."""
+    scored = _scored(results)
+    if not scored:
+        return NOTHING
+    winners = [best(column) for column in zip(*map(miou_cells, results.rows), strict=True)]
+    body = []
+    for i, row in enumerate(results.rows):
+        numbers = zip(miou_cells(row), winners, strict=True)
+        gain = "" if row.miou is None or row is scored[0] else f"{_points(row.miou, scored[0].miou):+.1f}"
+        control = tag("small", f"control: {row.control.title}") if row.control else NOTHING
+        body.append(
+            tag(
+                "tr",
+                tag("th", row.title, control, scope="row"),
+                *(_cell(percent(value), strong=i in top) for value, top in numbers),
+                _cell(gain or DASH),
+                _cell(f"{row.iterations:,}"),
+                _cell(duration(row.seconds) if row.seconds else DASH),
+            )
+        )
+    heads = ("Stage", *COLUMNS, f"over {scored[0].title}", "Iterations", "Time")
+    return _section(
+        "Results",
+        "Mean intersection over union on the target's labelled images, in percent. AdaBN re-estimates the BatchNorm "
+        "statistics on unlabelled target images and trains nothing. The control is trained as long, without the "
+        "stage's idea.",
+        stage_bars(results),
+        _table(heads, body),
+    )
+
+
+def classes(results: Results) -> Markup:
+    """Show every class's IoU after every stage, and its way from the first to the last."""
+    scored = _scored(results)
+    if not any(row.iou for row in scored):
+        return NOTHING
+    body = []
+    for name, colour, ious in zip(results.classes, results.palette, class_rows(results), strict=True):
+        known = [value for row, value in zip(results.rows, ious, strict=True) if row in (scored[0], scored[-1])]
+        top = best(ious)
+        body.append(
+            tag(
+                "tr",
+                tag("th", swatch(colour), name, scope="row"),
+                tag("td", dumbbell(known[0], known[-1]), class_="drawn"),
+                *(_cell(percent(value), strong=i in top) for i, value in enumerate(ious)),
+            )
+        )
+    heads = ("Class", "0 – 100", *(row.title for row in results.rows))
+    text = f"IoU per class, in percent. The drawing goes from {scored[0].title} (ring) to {scored[-1].title} (dot)."
+    return _section("Classes", text, _table(heads, body, class_="classes"))
+
+
+def panels(found: Sequence[Panel], results: Results) -> Markup:
+    """Show target images beside the predictions before and after adaptation, the paper's Figure 4."""
+    if not found:
+        return NOTHING
+    stages = [row.stage for row in results.rows]
+    rows = []
+    for panel in found:
+        (title, target), *maps = figure_columns(panel, stages)
+        cells = [_picture(title, data_uri(photo(target)))]
+        cells += [_picture(title, data_uri(coloured(path, results.palette)), "labels") for title, path in maps]
+        rows.append(tag("div", *cells, class_=f"pictures of{len(cells)}"))
+    colours = [*zip(results.classes, results.palette, strict=True), ("ignored", IGNORED)]
+    legend = tag("p", *(tag("span", swatch(colour), name) for name, colour in colours), class_="keys")
+    return _section("What it sees", "Target images and their segmentation.", legend, *rows)
+
+
+def pairs(found: Sequence[Pair]) -> Markup:
+    """Show source images beside their CIR."""
+    if not found:
+        return NOTHING
+    cells = (
+        tag(
+            "div",
+            _picture("Source", data_uri(photo(pair.source))),
+            _picture("CIR", data_uri(photo(pair.cir))),
+            class_="pictures of2",
+        )
+        for pair in found
+    )
+    text = "Source images, and the same scenes in the target's appearance: the content-invariant representation."
+    return _section("Source to CIR", text, tag("div", *cells, class_="pairs"))
+
+
+def losses(logs: Mapping[str, Sequence[Metrics]], results: Results | None) -> Markup:
+    """Show every stage's losses over its iterations."""
+    titles = {row.stage: row.title for row in results.rows} if results else {}
+    parts = []
+    for stage, records in logs.items():
+        if charts := loss_curves(records):
+            title = titles.get(stage, stage.replace("_", " ").capitalize())
+            speed = sum(record.images_per_second for record in records) / len(records)
+            note = tag("small", f"{records[-1].iteration:,} iterations, {speed:.1f} images/s")
+            parts.append(join(tag("h3", title, note), tag("div", *charts, class_="curves")))
+    text = "Each logged value behind, its running average in front; the number is the last average."
+    return _section("Losses", text, *parts) if parts else NOTHING
+
+
+def pseudo_labels(kept: Mapping[str, Any], results: Results | None) -> Markup:
+    """Show what share of each class's predicted pixels became pseudo labels, and from which confidence on."""
+    if not {"classes", "kept", "thresholds"} <= kept.keys():
+        return NOTHING
+    colours = dict(zip(results.classes, results.palette, strict=True)) if results else {}
+    body = [
+        tag(
+            "tr",
+            tag("th", swatch(colours[name]) if name in colours else NOTHING, name, scope="row"),
+            tag("td", meter(share or 0.0), class_="drawn"),
+            _cell(percent(share)),
+            _cell(DASH if threshold is None else f"{threshold:.3f}"),
+        )
+        for name, share, threshold in zip(kept["classes"], kept["kept"], kept["thresholds"], strict=True)
+    ]
+    text = "Pixels of each predicted class that are confident enough to train on."
+    return _section("Pseudo labels", text, _table(("Class", "", "Kept, %", "Confidence"), body, class_="classes"))
+
+
+def details(facts: Mapping[str, Any], config: str) -> Markup:
+    """Show what is known about the run, and its whole configuration, folded."""
+    parts = []
+    if facts:
+        entries = (tag("div", tag("dt", str(key)), tag("dd", str(value))) for key, value in facts.items())
+        parts.append(tag("details", tag("summary", "Run"), tag("dl", *entries, class_="facts")))
+    if config:
+        parts.append(tag("details", tag("summary", "Configuration"), tag("pre", config)))
+    return tag("section", *parts) if parts else NOTHING
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it: 48 s, 3 min 20 s, 5 h 12 min."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minute} min"
+    return f"{minute} min {second} s" if minute else f"{second} s"
+
+
+def _scored(results: Results) -> list[Row]:
+    return [row for row in results.rows if row.miou is not None]
+
+
+def _points(value: float | None, base: float | None) -> float:
+    """Give the difference in points of the two printed numbers, so that a reader's subtraction agrees."""
+    return round(float(percent(value)) - float(percent(base)), 1)
+
+
+def _section(title: str, text: str, *content: Markup) -> Markup:
+    return tag("section", tag("h2", title), tag("p", text, class_="about"), *content)
+
+
+def _table(heads: Sequence[str], body: Sequence[Markup], class_: str | None = None) -> Markup:
+    head = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in heads)))
+    return tag("div", tag("table", head, tag("tbody", *body), class_=class_), class_="scroll")
+
+
+def _cell(text: str, *, strong: bool = False) -> Markup:
+    return tag("td", tag("b", text) if strong else text, class_="num")
+
+
+def _picture(title: str, uri: str, class_: str | None = None) -> Markup:
+    return tag("figure", tag("img", src=uri, alt=title, class_=class_, loading="lazy"), tag("figcaption", title))
+
+
+def _file_name(text: str) -> str:
+    return Path(text).name if "/" in text else text
