@@ -79,16 +79,16 @@ class Look:
         return 0.86 + 0.2 * normal[1] + toward_sun
 
     def shade(self, paint: Colour, light: float = 1.0, distance: float = 0.0) -> tuple[int, int, int]:
-        """Colour of a paint under `light`, seen through `distance` metres of haze; 0..255."""
+        """Colour of a paint under `light`, seen through `distance` metres of haze; grey levels, which Pillow clips to 0..255."""
         red, green, blue = paint
         grey = 0.3 * red + 0.59 * green + 0.11 * blue
         clear = math.exp(-distance / self.haze_range)
         gain, veil, colour = light * self.exposure * clear, 1.0 - clear, self.saturation
         haze = self.haze
         return (
-            max(0, min(255, int((grey + (red - grey) * colour) * gain + haze[0] * veil))),
-            max(0, min(255, int((grey + (green - grey) * colour) * gain + haze[1] * veil))),
-            max(0, min(255, int((grey + (blue - grey) * colour) * gain + haze[2] * veil))),
+            int((grey + (red - grey) * colour) * gain + haze[0] * veil),
+            int((grey + (green - grey) * colour) * gain + haze[1] * veil),
+            int((grey + (blue - grey) * colour) * gain + haze[2] * veil),
         )
 
     def glow(self, paint: Colour) -> Colour:
@@ -110,7 +110,7 @@ def draw_look(rng: Random, appearance: Appearance) -> Look:
         weather,
         sky,
         _sensor(rng, appearance, weather),
-        rng.uniform(0.9, 1.2) if appearance == "synthetic" else rng.uniform(0.25, 0.6),
+        rng.uniform(0.9, 1.2) if appearance == "synthetic" else rng.uniform(0.35, 0.85),
         exposure,
         _sun(rng, weather),
         (low[0] * haze_share, low[1] * haze_share, low[2] * haze_share),
@@ -121,7 +121,7 @@ def draw_look(rng: Random, appearance: Appearance) -> Look:
 def _sun(rng: Random, weather: Weather) -> tuple[float, float, float]:
     if weather in ("overcast", "dusk") or rng.random() < 0.2:
         return 0.0, 0.0, 0.0
-    azimuth, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0.15, 0.4)
+    azimuth, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0.15, 0.5)
     return strength * math.cos(azimuth), strength * 0.3, strength * math.sin(azimuth)
 
 
@@ -129,15 +129,15 @@ def _exposure(rng: Random, appearance: Appearance, weather: Weather) -> float:
     if appearance == "synthetic":
         return rng.uniform(0.4, 0.7) if weather == "dusk" else rng.uniform(0.85, 1.15)
     if weather == "dusk":
-        return rng.uniform(0.2, 0.42)
-    return rng.uniform(0.5, 0.85)
+        return rng.uniform(0.24, 0.5)
+    return rng.uniform(0.58, 1.0)
 
 
 def _sensor(rng: Random, appearance: Appearance, weather: Weather) -> Sensor:
     if appearance == "synthetic":
         return Sensor(0.0, 0.0, 1.0)
-    noise = rng.uniform(2.5, 6.0) if weather == "dusk" else rng.uniform(1.0, 4.0)
-    return Sensor(rng.uniform(0.0008, 0.0018), noise, rng.uniform(0.95, 1.2))
+    noise = rng.uniform(1.5, 4.0) if weather == "dusk" else rng.uniform(0.5, 2.5)
+    return Sensor(rng.uniform(0.0009, 0.0018), noise, rng.uniform(0.95, 1.2))
 
 
 def _synthetic_sky(rng: Random, weather: Weather) -> Sky:
@@ -150,7 +150,9 @@ def _synthetic_sky(rng: Random, weather: Weather) -> Sky:
         return Sky(zenith, mix(zenith, white, 0.6), white, rng.uniform(0.2, 0.6))
     if weather == "sunset":
         zenith = hsv(rng.uniform(0.56, 0.68), rng.uniform(0.3, 0.6), rng.uniform(0.6, 0.9))
-        return Sky(zenith, hsv(rng.uniform(0.03, 0.12), rng.uniform(0.3, 0.6), 1.0), (255, 225, 200), rng.uniform(0, 0.5))
+        return Sky(
+            zenith, hsv(rng.uniform(0.03, 0.12), rng.uniform(0.3, 0.6), 1.0), (255, 225, 200), rng.uniform(0, 0.5)
+        )
     zenith = hsv(rng.uniform(0.58, 0.7), rng.uniform(0.3, 0.7), rng.uniform(0.25, 0.5))
     horizon = hsv(rng.uniform(0.55, 0.75), rng.uniform(0.15, 0.5), rng.uniform(0.5, 0.8))
     return Sky(zenith, horizon, mix(zenith, horizon, 0.7), rng.uniform(0.2, 0.8))
@@ -160,7 +162,9 @@ def _photo_sky(rng: Random, weather: Weather) -> Sky:
     white = (253.0, 255.0, 255.0)
     if weather == "dusk":
         zenith = hsv(0.55, rng.uniform(0.0, 0.12), rng.uniform(0.3, 0.5))
-        return Sky(zenith, hsv(0.54, rng.uniform(0.0, 0.1), rng.uniform(0.5, 0.75)), (175, 185, 185), rng.uniform(0.3, 0.9))
+        return Sky(
+            zenith, hsv(0.54, rng.uniform(0.0, 0.1), rng.uniform(0.5, 0.75)), (175, 185, 185), rng.uniform(0.3, 0.9)
+        )
     if weather == "clear":
         zenith = hsv(0.55, rng.uniform(0.05, 0.3), rng.uniform(0.88, 1.0))
         return Sky(zenith, white, white, rng.uniform(0.0, 0.6))

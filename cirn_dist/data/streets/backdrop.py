@@ -19,12 +19,13 @@ _FAR = 140.0  # Metres to the skyline.
 def sky(brush: Brush, rng: Random) -> None:
     """Cover the whole canvas with a vertical gradient and clouds."""
     camera, look = brush.camera, brush.look.sky
-    rows = np.clip(np.arange(camera.height, dtype=np.float32) / max(camera.horizon, 1.0), 0, 1)[:, None, None]
-    zenith, horizon, cloud = (np.array(colour, np.float32) for colour in (look.zenith, look.horizon, look.cloud))
-    cover = np.clip(stretched("blotch", camera.height, camera.width, rng) * 0.8 + 0.1, 0, 1) * look.cover
-    clear = zenith + (horizon - zenith) * rows
-    colours = clear + (cloud - clear) * cover[:, :, None]
-    brush.canvas.paste(Image.fromarray(colours.astype(np.uint8)).convert("RGBA"))
+    rows = np.clip(np.arange(camera.height) / max(camera.horizon, 1.0), 0, 1)[:, None, None]
+    column = np.array(look.zenith) * (1 - rows) + np.array(look.horizon) * rows  # (H, 1, 3)
+    size = brush.canvas.size
+    brush.canvas.paste(Image.fromarray(column.astype(np.uint8)).resize(size))
+    cover = np.clip(stretched("blotch", camera.height, camera.width, rng) * 0.8 + 0.1, 0, 1) * (255 * look.cover)
+    red, green, blue = (int(channel) for channel in look.cloud)
+    brush.canvas.paste((red, green, blue, 255), (0, 0), Image.fromarray(cover.astype(np.uint8)))
     brush.canvas.putalpha(int(Material.SKY))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 
 from cirn_dist.data.streets.appearance import Colour, Look, hsv
@@ -37,10 +39,10 @@ class Wall:
     height: float
     light: float
 
-    @property
+    @cached_property
     def length(self) -> float:
         """Metres from start to end."""
-        return float(((self.end[0] - self.start[0]) ** 2 + (self.end[1] - self.start[1]) ** 2) ** 0.5)
+        return math.dist(self.start, self.end)
 
     @property
     def distance(self) -> float:
@@ -67,7 +69,7 @@ def draw_style(rng: Random, look: Look) -> Style:
         usual = hsv(rng.choice((*_BRICKS, 0.55)) + rng.gauss(0, 0.015), rng.uniform(0.1, 0.65), rng.uniform(0.4, 0.95))
         paint = usual if rng.random() < 0.85 else hsv(rng.random(), rng.uniform(0.2, 0.6), rng.uniform(0.5, 0.9))
     else:
-        pale = rng.random() < 0.3
+        pale = rng.random() < 0.4
         value = rng.uniform(0.75, 1.0) if pale else rng.uniform(0.3, 0.65)
         paint = hsv(rng.choice(_BRICKS), rng.uniform(0.05, 0.2) if pale else rng.uniform(0.15, 0.5), value)
     trim = (238.0, 238.0, 232.0) if rng.random() < 0.6 else tuple(channel * 0.7 for channel in paint)
@@ -82,7 +84,7 @@ def draw_style(rng: Random, look: Look) -> Style:
         rng.uniform(1.8, 4.0),
         rng.uniform(0.35, 0.75),
         rng.uniform(0.42, 0.7),
-        rng.choices(("shop", "dark", "home", "plain"), (0.38, 0.17, 0.35, 0.10))[0],
+        rng.choices(("shop", "dark", "home", "plain"), (0.36, 0.2, 0.34, 0.10))[0],
     )
 
 
@@ -116,9 +118,8 @@ def block(brush: Brush, rng: Random, left: float, right: float, z: float, height
 
 def _paint_wall(brush: Brush, style: Style, wall: Wall) -> None:
     # The street shades itself: a wall is darker toward its foot.
-    bands = 5 if brush.camera.scale(wall.distance) * wall.height > 60 else 2
-    lights = (wall.light * 0.72, wall.light * 1.05)
-    brush.graded(wall.panel(0, wall.length, 0, wall.height), style.paint, Material.WALL, lights, bands)
+    lights = (wall.light * 0.72, wall.light * 1.08)
+    brush.graded(wall.panel(0, wall.length, 0, wall.height), style.paint, Material.WALL, lights, bands=5)
 
 
 def _parapet(brush: Brush, style: Style, wall: Wall) -> None:
@@ -167,26 +168,28 @@ def _windows(brush: Brush, style: Style, wall: Wall, skip_floors: int) -> None:
     pitch = wall.length / columns
     half = pitch * style.window_width / 2
     for column in range(columns):
-        middle = (column + 0.5) * pitch
-        scale = brush.camera.scale(wall.at(middle, 0)[2])
-        if scale * half < 0.7 and abs(wall.start[0] - wall.end[0]) > 0.1:
+        left, right = (column + 0.5) * pitch - half, (column + 0.5) * pitch + half
+        near, far = wall.at(left, 0), wall.at(right, 0)
+        (first, _), (last, _) = brush.camera.project(near, far)
+        if max(first, last) < 0 or min(first, last) > brush.camera.width or abs(first - last) < 0.7:
             continue
         for floor in range(skip_floors, floors):
-            low = floor * style.floor + style.floor * (1 - style.window_height) * 0.6
-            high = low + style.floor * style.window_height
-            _window(brush, style, wall, (middle - half, middle + half, low, high), scale)
+            low = (floor + 0.6 * (1 - style.window_height)) * style.floor
+            _window(brush, style, wall, (left, right, low, low + style.floor * style.window_height))
 
 
-def _window(brush: Brush, style: Style, wall: Wall, bounds: tuple[float, float, float, float], scale: float) -> None:
+def _window(brush: Brush, style: Style, wall: Wall, bounds: tuple[float, float, float, float]) -> None:
+    """Draw one window, as finely as its size in the picture asks for, unless it is above the picture."""
     left, right, low, high = bounds
-    corner = brush.camera.project(wall.at(left, low))
-    if not -80 < corner[0] < brush.camera.width + 80 or corner[1] < -20:
+    sill = wall.at((left + right) / 2, low)
+    if brush.camera.project(sill)[0][1] < 0:
         return
-    if scale > 12:
+    scale = brush.camera.scale(sill[2])
+    if scale > 14:
         frame = wall.panel(left - 0.09, right + 0.09, low - 0.14, high + 0.09)
         brush.face(frame, style.frame, Material.WALL, wall.light)
     brush.face(wall.panel(left, right, low, high), style.glass, Material.WINDOW, wall.light)
-    if scale > 22:
+    if scale > 24:
         middle, sash = (left + right) / 2, (low + high) / 2
         brush.segment(wall.at(middle, low), wall.at(middle, high), 0.06, style.frame, Material.WALL, wall.light)
         brush.segment(wall.at(left, sash), wall.at(right, sash), 0.06, style.frame, Material.WALL, wall.light)
@@ -201,7 +204,9 @@ def _shop(brush: Brush, rng: Random, wall: Wall, storey: float) -> None:
     brush.face(wall.panel(0, wall.length, 0, top), paint, Material.WALL, wall.light * 0.75)
     brush.face(wall.panel(0, wall.length, top - 0.7, top), paint, Material.WALL, wall.light * 1.1)
     words = rng.uniform(0.15, 0.3) * wall.length
-    brush.segment(wall.at(words, top - 0.36), wall.at(wall.length - words, top - 0.36), 0.22, (230, 225, 205), Material.WALL)
+    brush.segment(
+        wall.at(words, top - 0.36), wall.at(wall.length - words, top - 0.36), 0.22, (230, 225, 205), Material.WALL
+    )
     along = 0.25
     while along < wall.length - 1.0:
         end = min(along + rng.uniform(0.9, 3.0), wall.length - 0.2)
@@ -242,5 +247,5 @@ def _home(brush: Brush, rng: Random, wall: Wall, style: Style) -> None:
         brush.face(wall.panel(along, along + 0.95, 0, 2.1), door, Material.WALL, wall.light * 0.8)
         bounds = (along + 1.7, min(along + 3.2, wall.length - 0.3), 0.85, 2.25)
         if bounds[1] > bounds[0] + 0.4:
-            _window(brush, style, wall, bounds, brush.camera.scale(wall.distance))
+            _window(brush, style, wall, bounds)
         along += rng.uniform(4.5, 6.5)

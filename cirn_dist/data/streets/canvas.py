@@ -35,16 +35,19 @@ class Camera:
         """Pixels per metre at distance z."""
         return self.focal / max(z, NEAR)
 
-    def project(self, point: World) -> Pixel:
-        """Pixel position of a world point."""
-        x, y, z = point
-        z = max(z, NEAR)
-        scale = self.focal / z
-        return self.centre + (x + self.bend * z * z) * scale, self.horizon + (self.eye - y) * scale
+    def project(self, *points: World) -> list[Pixel]:
+        """Pixel positions of world points."""
+        focal, horizon, centre, eye, bend = self.focal, self.horizon, self.centre, self.eye, self.bend
+        pixels = []
+        for x, y, z in points:
+            z = z if z > NEAR else NEAR
+            scale = focal / z
+            pixels.append((centre + (x + bend * z * z) * scale, horizon + (eye - y) * scale))
+        return pixels
 
     def sees(self, x: float, z: float, margin: float) -> bool:
         """Whether something within `margin` metres of (x, z) can reach the picture."""
-        column = self.project((x, 0.0, z))[0]
+        ((column, _),) = self.project((x, 0.0, z))
         reach = margin * self.scale(z)
         return -reach < column < self.width + reach
 
@@ -63,15 +66,16 @@ class Brush:
 
     def face(self, corners: Sequence[World], paint: Colour, material: Material, light: float = 1.0) -> None:
         """Fill a polygon of world points with one paint."""
-        project = self.camera.project
-        distance = sum(corner[2] for corner in corners) / len(corners)
-        self.fill([project(corner) for corner in corners], self.look.shade(paint, light, distance), material)
+        distance = (corners[0][2] + corners[len(corners) // 2][2]) / 2
+        self.fill(self.camera.project(*corners), self.look.shade(paint, light, distance), material)
 
     def graded(
         self, quad: Sequence[World], paint: Colour, material: Material, lights: tuple[float, float], bands: int = 4
     ) -> None:
         """Fill a quad (bottom edge first: 0-1 below 3-2) with light changing in bands from its bottom to its top."""
         a, b, c, d = quad
+        (_, foot), (_, head) = self.camera.project(a, d)
+        bands = min(bands, 1 + int(abs(foot - head) / 5))
         for band in range(bands):
             low, high = band / bands, (band + 1) / bands
             light = lights[0] + (lights[1] - lights[0]) * (band + 0.5) / bands
@@ -84,7 +88,7 @@ class Brush:
         distance = (start[2] + end[2]) / 2
         ink = (*self.look.shade(paint, light, distance), int(material))
         pixels = max(1, round(width * self.camera.scale(distance)))
-        self._draw.line([self.camera.project(start), self.camera.project(end)], fill=ink, width=pixels)
+        self._draw.line(self.camera.project(start, end), fill=ink, width=pixels)
 
     def sprite(self, x: float, z: float, y: float = 0.0) -> Sprite:
         """Open an upright plane that faces the camera, with its origin at (x, y, z)."""
@@ -95,7 +99,7 @@ class Brush:
         light = Image.new("L", self.canvas.size, 255)
         draw = ImageDraw.Draw(light)
         for corners, share in sorted(shadows, key=lambda shadow: -shadow[1]):
-            draw.polygon([self.camera.project(corner) for corner in corners], fill=round(255 * share))
+            draw.polygon(self.camera.project(*corners), fill=round(255 * share))
         light = light.filter(ImageFilter.BoxBlur(softness))
         opaque = Image.new("L", self.canvas.size, 255)
         self.canvas = ImageChops.multiply(self.canvas, Image.merge("RGBA", (light, light, light, opaque)))
@@ -109,7 +113,7 @@ class Sprite:
         self._brush, self._draw = brush, draw
         self.distance = origin[2]
         self.scale = brush.camera.scale(self.distance)
-        self._u, self._v = brush.camera.project(origin)
+        ((self._u, self._v),) = brush.camera.project(origin)
 
     def _pixel(self, point: Pixel) -> Pixel:
         return self._u + point[0] * self.scale, self._v - point[1] * self.scale
@@ -121,9 +125,7 @@ class Sprite:
         """Fill a polygon."""
         self._draw.polygon([self._pixel(point) for point in points], fill=self._ink(paint, material, light))
 
-    def box(
-        self, low: Pixel, high: Pixel, paint: Colour, material: Material, light: float = 1.0
-    ) -> None:
+    def box(self, low: Pixel, high: Pixel, paint: Colour, material: Material, light: float = 1.0) -> None:
         """Fill an upright rectangle between its lower left and upper right corners."""
         self.shape([low, (high[0], low[1]), high, (low[0], high[1])], paint, material, light)
 

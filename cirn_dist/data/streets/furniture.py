@@ -13,14 +13,14 @@ WHITE: Colour = (242.0, 242.0, 240.0)
 RED: Colour = (210.0, 22.0, 28.0)
 BLUE: Colour = (22.0, 62.0, 185.0)
 BLACK: Colour = (26.0, 26.0, 28.0)
-POST = 0.14  # Metres across a lamp post.
+POST = 0.12  # Metres across a lamp post.
 
 
 def lamp(brush: Brush, x: float, z: float, height: float, arm: bool, paint: Colour) -> None:
     """Draw a street lamp; its arm reaches over the road."""
     sprite, inward = brush.sprite(x, z), (-1.0 if x > 0 else 1.0)
-    sprite.stroke([(0, 0), (0, height * 0.35)], POST * 1.5, paint, Material.METAL)
-    sprite.stroke([(0, height * 0.35), (0, height)], POST * 1.1, paint, Material.METAL)
+    sprite.stroke([(0, 0), (0, height * 0.2)], POST * 1.4, paint, Material.METAL)
+    sprite.stroke([(0, height * 0.2), (0, height)], POST * 1.1, paint, Material.METAL)
     light = brush.look.glow((255, 235, 190)) if brush.look.lamps_lit else (225.0, 225.0, 210.0)
     if arm:
         sprite.stroke([(0, height), (inward * 1.5, height + 0.3)], POST * 0.7, paint, Material.METAL)
@@ -33,8 +33,8 @@ def bollard(brush: Brush, rng: Random, x: float, z: float) -> None:
     """Draw a bollard."""
     sprite, height = brush.sprite(x, z), rng.uniform(0.8, 1.1)
     paint = BLACK if rng.random() < 0.6 else hsv(rng.random(), 0.5, 0.5)
-    sprite.stroke([(0, 0), (0, height)], POST * 1.3, paint, Material.METAL)
-    sprite.stroke([(0, height * 0.75), (0, height * 0.9)], POST * 1.3, WHITE, Material.METAL)
+    sprite.stroke([(0, 0), (0, height)], POST * 1.1, paint, Material.METAL)
+    sprite.stroke([(0, height * 0.8), (0, height * 0.88)], POST * 1.1, WHITE, Material.METAL)
 
 
 def traffic_light(brush: Brush, rng: Random, x: float, z: float) -> None:
@@ -94,7 +94,9 @@ _PLATES: tuple[Callable[[Random, Sprite, float, float], None], ...] = (_ring, _t
 def hanging_sign(brush: Brush, rng: Random, x: float, z: float) -> None:
     """Draw a sign on a wall or a bracket above the pavement."""
     sprite = brush.sprite(x, z, rng.uniform(2.8, 4.6))
-    half, tall = rng.uniform(0.3, 0.8), rng.uniform(0.3, 0.8)
+    half, tall = rng.uniform(0.25, 0.6), rng.uniform(0.25, 0.55)
+    outward = 1.0 if x > 0 else -1.0
+    sprite.stroke([(0, tall), (outward * 1.0, tall)], 0.05, BLACK, Material.WALL)
     paint = hsv(rng.random(), rng.uniform(0.2, 0.9), rng.uniform(0.3, 1.0))
     if rng.random() < 0.3:
         sprite.disc((0, 0), half, paint, Material.SIGN)

@@ -26,7 +26,7 @@ def _strip(
     """Fill a band along the street, following its bend; shaded as at its near end, for the ground shows little haze."""
     stations = [near, *(z for z in _STATIONS if near < z < far), far]
     outline = [(left, 0.0, z) for z in stations] + [(right, 0.0, z) for z in reversed(stations)]
-    brush.fill([brush.camera.project(point) for point in outline], brush.look.shade(paint, 1.0, near), material)
+    brush.fill(brush.camera.project(*outline), brush.look.shade(paint, 1.0, near), material)
 
 
 def ground(brush: Brush, rng: Random, plan: Plan) -> None:
@@ -39,16 +39,13 @@ def ground(brush: Brush, rng: Random, plan: Plan) -> None:
     field = [(0, camera.horizon), (camera.width, camera.horizon), (camera.width, camera.height), (0, camera.height)]
     brush.fill(field, brush.look.shade(grass, 1.0, 10), Material.GRASS)
     for side in SIDES:
-        outer = plan.walk[side] if plan.grass[side] else 40.0
-        _strip(brush, side * plan.kerb[side], side * (plan.kerb[side] + outer), paving, Material.PAVING)
+        _pavement(brush, rng, plan, side, paving)
     _strip(brush, -plan.kerb[-1], plan.kerb[1], asphalt, Material.ASPHALT)
     gap = plan.side_street
     if gap is not None:
         edge = gap.side * (plan.kerb[gap.side] - 0.1)
         brush.face(rectangle(edge, gap.side * 60, gap.near, gap.far), asphalt, Material.ASPHALT)
     _wear(brush, rng, plan, asphalt)
-    for side in SIDES:
-        _kerb(brush, rng, plan, side, paving)
     _markings(brush, rng, plan)
 
 
@@ -69,9 +66,11 @@ def toned(colour: Colour, gain: float) -> Colour:
     return colour[0] * gain, colour[1] * gain, colour[2] * gain
 
 
-def _kerb(brush: Brush, rng: Random, plan: Plan, side: int, paving: Colour) -> None:
-    """Draw kerb stones, paving joints and the lines along the kerb."""
+def _pavement(brush: Brush, rng: Random, plan: Plan, side: int, paving: Colour) -> None:
+    """Draw a pavement with its kerb stones and joints."""
     edge = plan.kerb[side]
+    outer = plan.walk[side] if plan.grass[side] else 40.0
+    _strip(brush, side * edge, side * (edge + outer), paving, Material.PAVING)
     _strip(brush, side * edge, side * (edge + 0.16), toned(paving, 1.15), Material.PAVING)
     if rng.random() < 0.5:
         z = 2.0
@@ -79,16 +78,15 @@ def _kerb(brush: Brush, rng: Random, plan: Plan, side: int, paving: Colour) -> N
             joint = ((side * (edge + 0.2), 0.0, z), (side * (edge + plan.walk[side]), 0.0, z))
             brush.segment(*joint, 0.02, paving, Material.PAVING, 0.8)
             z += 0.8 + z * 0.03
-    if rng.random() < 0.5:
-        paint = YELLOW if rng.random() < 0.6 else WHITE
-        for offset in (0.3, 0.55)[: rng.choice((1, 2))]:
-            _strip(brush, side * (edge - offset), side * (edge - offset - 0.1), paint, Material.MARKING, 0.7, 70.0)
 
 
 def _markings(brush: Brush, rng: Random, plan: Plan) -> None:
     """Draw the centre line, and now and then a crossing, a stop line, zigzags or a yellow box."""
     left, right = -plan.kerb[-1], plan.kerb[1]
     centre = (left + right) / 2 + rng.gauss(0, 0.3)
+    for side in SIDES:
+        if rng.random() < 0.5:
+            _kerb_lines(brush, rng, plan, side)
     if rng.random() < 0.8:
         _dashes(brush, rng, centre)
     if rng.random() < 0.2:
@@ -101,6 +99,15 @@ def _markings(brush: Brush, rng: Random, plan: Plan) -> None:
             _zigzag(brush, side * (plan.kerb[side] - 0.4), side, rng.uniform(4, 12))
     if rng.random() < 0.1:
         _box(brush, left + 0.4, right - 0.4, rng.uniform(5, 12))
+
+
+def _kerb_lines(brush: Brush, rng: Random, plan: Plan, side: int) -> None:
+    paint = YELLOW if rng.random() < 0.6 else WHITE
+    gap = plan.side_street
+    end = gap.near if gap is not None and gap.side == side else 70.0
+    for offset in (0.3, 0.55)[: rng.choice((1, 2))]:
+        edge = side * (plan.kerb[side] - offset)
+        _strip(brush, edge, edge - side * 0.1, paint, Material.MARKING, 0.7, end)
 
 
 def _dashes(brush: Brush, rng: Random, x: float) -> None:

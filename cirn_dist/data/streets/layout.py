@@ -67,7 +67,9 @@ class Layout:
             count, product = count + 1, product * self.rng.random()
         return count
 
-    def _stand(self, draw: Callable[..., None], x: float, z: float, radius: float, *extra: object, **named: object) -> None:
+    def _stand(
+        self, draw: Callable[..., None], x: float, z: float, radius: float, *extra: object, **named: object
+    ) -> None:
         """Add something upright at (x, z), with a round shadow, if the camera can see it."""
         if z > 1.5 and self.brush.camera.sees(x, z, 6.0):
             ring = [(x + radius * u, 0.0, z + radius * v) for u, v in _OCTAGON]
@@ -77,7 +79,7 @@ class Layout:
 
     def _add_row(self, side: int, storeys: float) -> None:
         rng, plan = self.rng, self.plan
-        green = 0.05 if self._chance(0.75) else 0.35
+        green = 0.1 if self._chance(0.7) else 0.45
         z = rng.uniform(-6, 2)
         while z < 130:
             near, far = max(z, 0.8), z + rng.uniform(5, 18)
@@ -134,7 +136,7 @@ class Layout:
 
     def _add_street_trees(self, side: int) -> None:
         rng, plan = self.rng, self.plan
-        if not self._chance(0.28):
+        if not self._chance(0.34):
             return
         z, pitch = rng.uniform(6, 16), rng.uniform(7, 14)
         while z < 80:
@@ -163,7 +165,7 @@ class Layout:
             for step in range(rng.randrange(4, 9)):
                 self._stand(furniture.bollard, side * (kerb + 0.35), z + step * pitch, 0.2, rng)
         for _ in range(rng.randrange(4)):
-            self._stand(furniture.hanging_sign, side * (self.plan.front(side) - 0.4), rng.uniform(5, 30), 0.0, rng)
+            self._stand(furniture.hanging_sign, side * (self.plan.front(side) - 0.4), rng.uniform(8, 32), 0.0, rng)
         if self._chance(0.35):
             self._stand(furniture.clutter, side * (kerb + rng.uniform(0.4, 1.2)), rng.uniform(5, 25), 0.35, rng)
 

@@ -58,13 +58,13 @@ class Surface(NamedTuple):
 
 SURFACES: dict[Material, Surface] = {
     Material.SKY: Surface(SKY, Texture(0, 0, 0), Texture(0, 0, 0.01)),
-    Material.WALL: Surface(BUILDING, Texture(0.03, 0.03, 0.02), Texture(0.09, 0.09, 0.10)),
+    Material.WALL: Surface(BUILDING, Texture(0.03, 0.03, 0.02), Texture(0.05, 0.04, 0.09)),
     Material.ROOF: Surface(BUILDING, Texture(0.04, 0.02, 0.02), Texture(0.10, 0.06, 0.08)),
     Material.WINDOW: Surface(BUILDING, Texture(0, 0, 0.05), Texture(0.05, 0.22, 0.20)),
     Material.METAL: Surface(POLE, Texture(0, 0, 0), Texture(0.05, 0.04, 0)),
-    Material.ASPHALT: Surface(ROAD, Texture(0.03, 0.01, 0.03), Texture(0.06, 0.04, 0.09)),
+    Material.ASPHALT: Surface(ROAD, Texture(0.03, 0.01, 0.03), Texture(0.04, 0.02, 0.08)),
     Material.MARKING: Surface(ROAD, Texture(0.02, 0.01, 0), Texture(0.08, 0.10, 0.04)),
-    Material.PAVING: Surface(SIDEWALK, Texture(0.03, 0.02, 0.03), Texture(0.07, 0.06, 0.09)),
+    Material.PAVING: Surface(SIDEWALK, Texture(0.03, 0.02, 0.03), Texture(0.05, 0.03, 0.08)),
     Material.GRASS: Surface(TREE, Texture(0.06, 0.05, 0.04), Texture(0.13, 0.10, 0.10)),
     Material.FOLIAGE: Surface(TREE, Texture(0.10, 0.15, 0.04), Texture(0.20, 0.26, 0.10)),
     Material.TWIGS: Surface(TREE, Texture(0.08, 0.08, 0), Texture(0.15, 0.16, 0.05)),

@@ -49,7 +49,7 @@ def crop(grade: Grade, height: int, width: int, rng: Random) -> Field:
     """Cut a piece of noise at a random place; shape (height, width), about zero mean and unit variance."""
     rows = (np.arange(height) + rng.randrange(_TILE)) % _TILE
     columns = (np.arange(width) + rng.randrange(_TILE)) % _TILE
-    return _tile(grade)[rows[:, None], columns[None, :]]
+    return _tile(grade).take(rows, axis=0).take(columns, axis=1)
 
 
 def stretched(grade: Grade, height: int, width: int, rng: Random) -> Field:

@@ -6,7 +6,7 @@ import math
 from random import Random
 
 from cirn_dist.data.streets.appearance import Colour, hsv, mix
-from cirn_dist.data.streets.canvas import Brush, Sprite
+from cirn_dist.data.streets.canvas import Brush, Pixel, Sprite
 from cirn_dist.data.streets.materials import Material
 
 
@@ -22,15 +22,14 @@ def tree(brush: Brush, rng: Random, x: float, z: float, *, bare: bool) -> None:
     trunk = height * rng.uniform(0.25, 0.38)
     lean = rng.gauss(0, 0.12)
     radius = height * rng.uniform(0.2, 0.32)
-    crown = (lean, trunk + radius * 0.85)
     bark = hsv(rng.uniform(0.05, 0.1), rng.uniform(0.15, 0.5), rng.uniform(0.2, 0.38))
     sprite.stroke([(0, 0), (lean, trunk * 1.3)], 0.03 * height, bark, Material.BARK)
     if bare:
-        _bare_crown(brush, rng, sprite, crown, radius, trunk, bark)
+        _bare_crown(brush, rng, sprite, trunk, radius, lean, bark)
     elif rng.random() < 0.12:
         _conifer(rng, sprite, height)
     else:
-        _leafy_crown(brush, rng, sprite, crown, radius)
+        _leafy_crown(brush, rng, sprite, (lean, trunk + radius * 0.85), radius)
 
 
 def hedge(brush: Brush, rng: Random, x: float, z: float) -> None:
@@ -42,20 +41,28 @@ def hedge(brush: Brush, rng: Random, x: float, z: float) -> None:
         sprite.disc((rng.gauss(0, 0.8), radius * 0.8), radius, paint, Material.FOLIAGE, light, tall=0.85)
 
 
-def _leafy_crown(brush: Brush, rng: Random, sprite: Sprite, centre: tuple[float, float], radius: float) -> None:
-    """Pile clumps of leaves, the low ones in shade, and fray the outline with small ones."""
-    paint = leaf_paint(rng)
-    sun = brush.look.sun[0]
-    squash = rng.uniform(0.85, 1.25)
-    clumps = int(min(34, 10 + sprite.scale * 0.5))
+def _ragged(rng: Random, centre: Pixel, radius: float, tall: float, points: int, wobble: float) -> list[Pixel]:
+    """Outline of a rough ellipse, `tall` times as high as wide."""
+    outline = []
+    for step in range(points):
+        angle, reach = 2 * math.pi * step / points, radius * (1 + rng.uniform(-wobble, wobble))
+        outline.append((centre[0] + reach * math.cos(angle), centre[1] + reach * tall * math.sin(angle)))
+    return outline
+
+
+def _leafy_crown(brush: Brush, rng: Random, sprite: Sprite, centre: Pixel, radius: float) -> None:
+    """Draw a rough core and pile clumps of leaves on it, the low ones in shade."""
+    paint, sun, tall = leaf_paint(rng), brush.look.sun[0], rng.uniform(0.85, 1.25)
+    sprite.shape(_ragged(rng, centre, radius * 0.95, tall, 28, 0.14), paint, Material.FOLIAGE, 0.62)
+    clumps = int(min(34, 6 + sprite.scale * 0.6))
     for clump in range(clumps):
-        angle = rng.uniform(0, 2 * math.pi)
-        reach = math.sqrt(rng.random()) if clump < clumps * 0.6 else rng.uniform(0.85, 1.15)
-        size = rng.uniform(0.28, 0.5) if clump < clumps * 0.6 else rng.uniform(0.1, 0.25)
-        across, up = reach * math.cos(angle), reach * math.sin(angle) * squash
-        light = 0.82 + 0.3 * up + 0.8 * sun * across + rng.uniform(-0.14, 0.14)
-        at = (centre[0] + across * radius, centre[1] + up * radius)
-        sprite.disc(at, radius * size, paint, Material.FOLIAGE, max(0.3, light), tall=0.9)
+        angle, reach = rng.uniform(0, 2 * math.pi), math.sqrt(rng.random())
+        size = rng.uniform(0.12, 0.3) if clump % 2 else rng.uniform(0.22, 0.42)
+        reach *= 1.1 - size
+        across, up = reach * math.cos(angle), reach * math.sin(angle)
+        light = 0.85 + 0.3 * up + 0.8 * sun * across + rng.uniform(-0.13, 0.13)
+        at = (centre[0] + across * radius, centre[1] + up * radius * tall)
+        sprite.disc(at, radius * size, paint, Material.FOLIAGE, max(0.35, light), tall=0.85)
 
 
 def _conifer(rng: Random, sprite: Sprite, height: float) -> None:
@@ -69,22 +76,20 @@ def _conifer(rng: Random, sprite: Sprite, height: float) -> None:
 
 
 def _bare_crown(
-    brush: Brush, rng: Random, sprite: Sprite, centre: tuple[float, float], radius: float, trunk: float, bark: Colour
+    brush: Brush, rng: Random, sprite: Sprite, trunk: float, radius: float, lean: float, bark: Colour
 ) -> None:
     """Draw branches over a veil: twigs too fine for a pixel mix with the sky behind them."""
-    exposure = brush.look.exposure
-    sky = brush.look.sky.horizon
+    exposure, sky = brush.look.exposure, brush.look.sky.horizon
     behind = (sky[0] / exposure, sky[1] / exposure, sky[2] / exposure)
-    veil = mix(behind, bark, rng.uniform(0.5, 0.75))
-    tips = []
-    for _ in range(int(min(18, 8 + sprite.scale * 0.3))):
-        angle, reach = rng.uniform(0, 2 * math.pi), math.sqrt(rng.random())
-        tip = (centre[0] + reach * radius * math.cos(angle), centre[1] + reach * radius * math.sin(angle) * 1.1)
-        tips.append(tip)
-        sprite.disc(tip, radius * rng.uniform(0.15, 0.34), veil, Material.TWIGS, rng.uniform(0.85, 1.1))
-    for tip in tips:
-        fork = (centre[0] + (tip[0] - centre[0]) * 0.35, trunk + (tip[1] - trunk) * 0.45)
-        sprite.stroke([(centre[0], trunk), fork, tip], 0.05, bark, Material.BARK, rng.uniform(0.7, 1.2))
-        for _ in range(4):
-            end = (tip[0] + rng.gauss(0, 0.2) * radius, tip[1] + rng.gauss(0.05, 0.2) * radius)
-            sprite.stroke([fork, end], 0.02, bark, Material.TWIGS, rng.uniform(0.8, 1.4))
+    veil = mix(bark, behind, rng.uniform(0.12, 0.4))
+    centre, fork = (lean, trunk + radius * 1.05), (lean, trunk)
+    sprite.shape(_ragged(rng, centre, radius * 0.85, 1.15, 30, 0.25), veil, Material.TWIGS)
+    for _ in range(int(min(22, 6 + sprite.scale * 0.4))):
+        angle = rng.uniform(-1.25, 1.25)
+        reach = radius * rng.uniform(1.2, 2.0) * math.cos(angle * 0.7)
+        tip = (fork[0] + reach * math.sin(angle), fork[1] + reach * math.cos(angle))
+        elbow = (fork[0] + 0.4 * (tip[0] - fork[0]) + rng.gauss(0, 0.06) * radius, fork[1] + 0.45 * (tip[1] - fork[1]))
+        sprite.stroke([fork, elbow, tip], 0.05, bark, Material.BARK, rng.uniform(0.7, 1.2))
+        for _ in range(3):
+            end = (tip[0] + rng.gauss(0, 0.22) * radius, tip[1] + rng.gauss(0, 0.22) * radius)
+            sprite.stroke([elbow, end], 0.02, bark, Material.TWIGS, rng.uniform(0.8, 1.4))

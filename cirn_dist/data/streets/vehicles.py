@@ -31,39 +31,99 @@ class Model:
 
 _CABIN = ((0.20, 0.42), (0.44, 0.66))
 HATCH = Model(
-    3.9, 1.70, ((0, 0.28), (0.0, 0.88), (0.09, 1.42), (0.52, 1.46), (0.76, 0.95), (0.97, 0.76), (1, 0.28)), (1, 3), 0.9,
+    3.9,
+    1.70,
+    ((0, 0.28), (0.0, 0.88), (0.09, 1.42), (0.52, 1.46), (0.76, 0.95), (0.97, 0.76), (1, 0.28)),
+    (1, 3),
+    0.9,
     ((0.12, 0.36), (0.38, 0.62)),
 )
 SALOON = Model(
-    4.5, 1.76, ((0, 0.28), (0.0, 0.86), (0.15, 0.95), (0.30, 1.38), (0.56, 1.42), (0.74, 0.95), (0.98, 0.75), (1, 0.28)),
-    (2, 4), 0.92, ((0.26, 0.43), (0.45, 0.64)),
+    4.5,
+    1.76,
+    ((0, 0.28), (0.0, 0.86), (0.15, 0.95), (0.30, 1.38), (0.56, 1.42), (0.74, 0.95), (0.98, 0.75), (1, 0.28)),
+    (2, 4),
+    0.92,
+    ((0.26, 0.43), (0.45, 0.64)),
 )
 ESTATE = Model(
-    4.6, 1.76, ((0, 0.28), (0.0, 0.90), (0.06, 1.42), (0.56, 1.45), (0.74, 0.95), (0.98, 0.75), (1, 0.28)), (1, 3), 0.92,
+    4.6,
+    1.76,
+    ((0, 0.28), (0.0, 0.90), (0.06, 1.42), (0.56, 1.45), (0.74, 0.95), (0.98, 0.75), (1, 0.28)),
+    (1, 3),
+    0.92,
     ((0.08, 0.24), (0.26, 0.43), (0.45, 0.64)),
 )
 SUV = Model(
-    4.5, 1.86, ((0, 0.36), (0.0, 1.05), (0.05, 1.68), (0.56, 1.74), (0.70, 1.12), (0.98, 0.98), (1, 0.36)), (1, 3), 1.05,
-    ((0.08, 0.24), (0.26, 0.43), (0.45, 0.62)), 0.36, 0.12,
+    4.5,
+    1.86,
+    ((0, 0.36), (0.0, 1.05), (0.05, 1.68), (0.56, 1.74), (0.70, 1.12), (0.98, 0.98), (1, 0.36)),
+    (1, 3),
+    1.05,
+    ((0.08, 0.24), (0.26, 0.43), (0.45, 0.62)),
+    0.36,
+    0.12,
 )
 MPV = Model(
-    4.3, 1.78, ((0, 0.28), (0.0, 0.95), (0.06, 1.58), (0.50, 1.64), (0.82, 0.98), (0.97, 0.82), (1, 0.28)), (1, 3), 0.95,
-    ((0.10, 0.28), (0.30, 0.46), (0.48, 0.66)), 0.31, 0.12,
+    4.3,
+    1.78,
+    ((0, 0.28), (0.0, 0.95), (0.06, 1.58), (0.50, 1.64), (0.82, 0.98), (0.97, 0.82), (1, 0.28)),
+    (1, 3),
+    0.95,
+    ((0.10, 0.28), (0.30, 0.46), (0.48, 0.66)),
+    0.31,
+    0.12,
 )
 VAN = Model(
-    5.0, 1.95, ((0, 0.32), (0.0, 1.2), (0.01, 1.95), (0.02, 2.15), (0.74, 2.2), (0.88, 1.28), (0.98, 1.0), (1, 0.32)),
-    (1, 4), 1.2, ((0.68, 0.83),), 0.34, 0.05,
+    5.0,
+    1.95,
+    ((0, 0.32), (0.0, 1.2), (0.01, 1.95), (0.02, 2.15), (0.74, 2.2), (0.88, 1.28), (0.98, 1.0), (1, 0.32)),
+    (1, 4),
+    1.2,
+    ((0.68, 0.83),),
+    0.34,
+    0.05,
 )
 TRUCK = Model(
-    7.0, 2.3, ((0, 0.55), (0.0, 3.1), (0.74, 3.1), (0.98, 2.6), (1.0, 1.5), (1, 0.45)), (3,), 1.5, ((0.80, 0.93),), 0.45, 0.0
+    7.0,
+    2.3,
+    ((0, 0.55), (0.0, 3.1), (0.74, 3.1), (0.98, 2.6), (1.0, 1.5), (1, 0.45)),
+    (3,),
+    1.5,
+    ((0.80, 0.93),),
+    0.45,
+    0.0,
 )
 BUS = Model(
-    10.0, 2.45, ((0, 0.4), (0.0, 1.5), (0.004, 2.5), (0.01, 3.0), (0.98, 3.0), (1.0, 1.2), (1, 0.4)), (1, 4), 1.3,
-    tuple((0.03 + 0.135 * row, 0.15 + 0.135 * row) for row in range(7)), 0.48, 0.02,
+    10.0,
+    2.45,
+    ((0, 0.4), (0.0, 1.5), (0.004, 2.5), (0.01, 3.0), (0.98, 3.0), (1.0, 1.2), (1, 0.4)),
+    (1, 4),
+    1.3,
+    tuple((0.03 + 0.135 * row, 0.15 + 0.135 * row) for row in range(7)),
+    0.48,
+    0.02,
 )
 DECKER = Model(
-    10.0, 2.45, ((0, 0.4), (0.0, 1.5), (0.0, 2.3), (0.0, 2.9), (0.004, 3.7), (0.01, 4.3), (0.98, 4.3), (0.99, 2.7), (1.0, 1.2), (1, 0.4)),
-    (1, 3, 6), 1.3, tuple((0.03 + 0.135 * row, 0.15 + 0.135 * row) for row in range(7)), 0.48, 0.0,
+    10.0,
+    2.45,
+    (
+        (0, 0.4),
+        (0.0, 1.5),
+        (0.0, 2.3),
+        (0.0, 2.9),
+        (0.004, 3.7),
+        (0.01, 4.3),
+        (0.98, 4.3),
+        (0.99, 2.7),
+        (1.0, 1.2),
+        (1, 0.4),
+    ),
+    (1, 3, 6),
+    1.3,
+    tuple((0.03 + 0.135 * row, 0.15 + 0.135 * row) for row in range(7)),
+    0.48,
+    0.0,
 )
 _CARS = ((HATCH, 0.32), (SALOON, 0.2), (ESTATE, 0.16), (SUV, 0.1), (MPV, 0.1), (VAN, 0.12))
 _HEAVY = ((VAN, 0.5), (TRUCK, 0.15), (BUS, 0.15), (DECKER, 0.2))
@@ -121,7 +181,7 @@ class _Body:
 
     def visible(self, corners: Sequence[World]) -> bool:
         """Whether a face, wound anticlockwise seen from outside, turns to the camera."""
-        pixels = [self.brush.camera.project(corner) for corner in corners]
+        pixels = self.brush.camera.project(*corners)
         turned = zip(pixels, [*pixels[1:], pixels[0]], strict=True)
         return sum(a[0] * b[1] - b[0] * a[1] for a, b in turned) < 0
 
@@ -137,7 +197,9 @@ def vehicle(brush: Brush, rng: Random, model: Model, pose: Pose) -> None:
     _underside(body)
     outline = model.outline
     strips = [(index, *outline[index], *outline[index + 1]) for index in range(len(outline) - 1)]
-    parts = [(body.point(0, (s0 + s1) / 2, (y0 + y1) / 2)[2], strip) for strip in strips for _, s0, y0, s1, y1 in [strip]]
+    parts = [
+        (body.point(0, (s0 + s1) / 2, (y0 + y1) / 2)[2], strip) for strip in strips for _, s0, y0, s1, y1 in [strip]
+    ]
     flanks = [side for side in (-1, 1) if body.visible(_flank(body, side))]
     for _, strip in sorted(parts, key=lambda part: -part[0]):
         _strip(body, *strip)
@@ -156,7 +218,10 @@ def _flank(body: _Body, side: int) -> list[World]:
 def _strip(body: _Body, index: int, share0: float, low: float, share1: float, high: float) -> None:
     """Draw the part of the body across its width between two neighbours on the outline."""
     quad = [
-        body.point(-1, share0, low), body.point(1, share0, low), body.point(1, share1, high), body.point(-1, share1, high),
+        body.point(-1, share0, low),
+        body.point(1, share0, low),
+        body.point(1, share1, high),
+        body.point(-1, share1, high),
     ]
     if not body.visible(quad):
         return
@@ -175,6 +240,7 @@ def _strip(body: _Body, index: int, share0: float, low: float, share1: float, hi
 
 def _inset(quad: Sequence[World], left: float, right: float, low: float, high: float) -> list[World]:
     """Corners of a part of a quad, in shares of its width and height."""
+
     def at(u: float, v: float) -> World:
         return lerp(lerp(quad[0], quad[1], u), lerp(quad[3], quad[2], u), v)
 
@@ -212,7 +278,12 @@ def _draw_flank(body: _Body, side: int) -> None:
     shoulder = min(height for _, height in model.outline[1:-1])
     middle = (sill + shoulder) / 2
     for low, high, share in ((sill, middle, 0.62), (middle, shoulder, 0.8)):
-        panel = [body.point(side, 0, low), body.point(side, 1, low), body.point(side, 1, high), body.point(side, 0, high)]
+        panel = [
+            body.point(side, 0, low),
+            body.point(side, 1, low),
+            body.point(side, 1, high),
+            body.point(side, 0, high),
+        ]
         brush.face(panel, body.paint, Material.PAINTWORK, light * share)
     for low, high in _window_rows(body):
         for start, end in model.side_windows:
@@ -239,7 +310,10 @@ def _side_window(
     top_start = start + (lean if start == first else 0.0)
     top_end = end - (2 * lean if end == last else 0.0)
     quad = [
-        body.point(side, start, low), body.point(side, end, low), body.point(side, top_end, high), body.point(side, top_start, high),
+        body.point(side, start, low),
+        body.point(side, end, low),
+        body.point(side, top_end, high),
+        body.point(side, top_start, high),
     ]
     body.brush.graded(quad, body.glass, Material.CAR_GLASS, (light * 0.7, light * 1.4), 3)
 
