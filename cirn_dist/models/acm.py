@@ -75,6 +75,6 @@ def _gate(in_channels: int, width: int, depth: int) -> nn.Sequential:
         layers += [nn.Conv2d(in_channels, width, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
         in_channels = width
     last = nn.Conv2d(in_channels, 1, kernel_size=3 if depth else 1, padding=1 if depth else 0)
-    nn.init.normal_(last.weight, std=0.01)
+    nn.init.normal_(last.weight, std=0.001)  # near 1/2, but no two gates alike
     nn.init.zeros_(last.bias)  # type: ignore[arg-type]
     return nn.Sequential(*layers, last)

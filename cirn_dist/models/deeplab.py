@@ -92,9 +92,9 @@ class Segmenter(nn.Module):
 
 
 def _padded_size(images: Tensor, stride: int) -> tuple[int, int]:
-    # One feature pixel has no batch statistics: an image below the stride is padded until it has several.
+    # One feature pixel has no batch statistics: a tiny image is padded until every layer has several.
     height, width = images.shape[-2:]
-    return max(height, stride + 1), max(width, stride + 1)
+    return max(height, 2 * stride + 1), max(width, 2 * stride + 1)
 
 
 def _upsample(logits: Tensor, padded: tuple[int, int], images: Tensor) -> Tensor:

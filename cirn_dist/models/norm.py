@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
@@ -28,11 +28,12 @@ class PortableSyncBatchNorm(nn.BatchNorm2d):
         if not (self.training and _world_size() > 1):
             return super().forward(x)
         moments = _SumOverRanks.apply(_moments(x))
-        mean, variance = _statistics(moments)
+        wide = _wide(x)
+        mean, variance = (statistic.to(wide.dtype) for statistic in _statistics(moments))
         self._update_running(mean.detach(), variance.detach(), float(moments[-1]))
         scale = torch.rsqrt(variance + self.eps) * (1.0 if self.weight is None else self.weight)
         shift = (0.0 if self.bias is None else self.bias) - mean * scale
-        normalised = x.float() * scale[:, None, None] + shift[:, None, None]
+        normalised = wide * scale[:, None, None] + shift[:, None, None]
         return normalised.to(x.dtype)
 
     def _update_running(self, mean: Tensor, variance: Tensor, count: float) -> None:
@@ -40,8 +41,8 @@ class PortableSyncBatchNorm(nn.BatchNorm2d):
             return
         self.num_batches_tracked.add_(1)
         momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance * _unbiased(count), momentum)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        self.running_var.lerp_((variance * _unbiased(count)).to(self.running_var.dtype), momentum)
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
@@ -106,10 +107,14 @@ def reestimate_statistics(model: nn.Module, batches: Iterable[Tensor]) -> nn.Mod
     model = convert(copy.deepcopy(model), "batch").eval()
     norms = batch_norms(model)
     moments = [torch.zeros(2 * norm.num_features + 1, dtype=torch.float64, device=_device(norm)) for norm in norms]
-    handles = [
-        norm.register_forward_pre_hook(lambda _, inputs, total=total: total.add_(_moments(inputs[0])))
-        for norm, total in zip(norms, moments, strict=True)
-    ]
+
+    def count_into(total: Tensor) -> Callable[[nn.Module, tuple[Tensor]], None]:
+        def count(_: nn.Module, inputs: tuple[Tensor]) -> None:  # a hook that returned a tensor would replace the input
+            total.add_(_moments(inputs[0]))
+
+        return count
+
+    handles = [norm.register_forward_pre_hook(count_into(total)) for norm, total in zip(norms, moments, strict=True)]
     for norm in norms:
         norm.training = True
     for images in batches:
@@ -162,16 +167,21 @@ def _moments(x: Tensor) -> Tensor:
 
     In double, because the variance is a small difference of them where the mean is large.
     """
-    variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
+    variance, mean = torch.var_mean(_wide(x), dim=(0, 2, 3), correction=0)
     mean, variance = mean.double(), variance.double()
     count = x.numel() // x.shape[1]
     return count * torch.cat([mean, variance + mean.square(), mean.new_ones(1)])
 
 
+def _wide(x: Tensor) -> Tensor:
+    """Return half precision as float32, the rest as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def _statistics(moments: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance of each channel, float32."""
+    """Return mean and biased variance of each channel."""
     mean, square = (moments[:-1] / moments[-1]).chunk(2)
-    return mean.float(), (square - mean.square()).float()
+    return mean, square - mean.square()
 
 
 def _unbiased(count: float) -> float:
