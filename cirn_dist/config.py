@@ -38,6 +38,7 @@ class Data(Section):
     source: Domain
     target: Domain
     codec: Literal["jpeg95", "png", "webp"] = "jpeg95"
+    shard_mb: float = Field(128, gt=0, description="size at which a shard is closed; ranks render whole shards")
     workers: int = Field(2, ge=0, description="loader processes per rank")
     window: int = Field(16, ge=1, description="shards pooled when the order is shuffled")
     max_bad: int = Field(10, ge=0, description="unreadable samples replaced before the run ends")

@@ -40,6 +40,11 @@ class Checkpoint:
     path: Path
     state: dict[str, Any]
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the manifest, and through it of every file."""
+        return _sha256(self.path / "MANIFEST.json")
+
     def read(self, component: str) -> dict[str, Tensor]:
         """Read one component's tensors.
 

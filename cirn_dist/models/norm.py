@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cirn_dist.errors import DataError
 
 Mode = Literal["sync", "batch", "frozen"]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class PortableSyncBatchNorm(nn.BatchNorm2d):
@@ -54,7 +55,7 @@ class FrozenBatchNorm(nn.BatchNorm2d):
         return self
 
 
-def convert(module: nn.Module, mode: Mode) -> nn.Module:
+def convert(module: Module, mode: Mode) -> Module:
     """Replace every batch norm in the module, itself included, and return it.
 
     Parameters and buffers stay the same objects under the same names: checkpoints and optimizers remain valid.
@@ -64,7 +65,7 @@ def convert(module: nn.Module, mode: Mode) -> nn.Module:
         mode: statistics over all ranks (`sync`), of the rank's own batch (`batch`), or the running ones (`frozen`).
     """
     if isinstance(module, _BatchNorm):
-        return _replaced(module, _kind(mode))
+        return cast(Module, _replaced(module, _kind(mode)))
     for name, child in module.named_children():
         setattr(module, name, convert(child, mode))
     return module
@@ -90,7 +91,7 @@ def average_running_stats(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def reestimate_statistics(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+def reestimate_statistics(model: Module, batches: Iterable[Tensor]) -> Module:
     """Return an evaluation copy whose batch norms have the statistics of these images (AdaBN); no label is needed.
 
     Mean and variance are pooled over all pixels of all batches and ranks, each pixel counted once (Li et al. 2016).

@@ -1,0 +1,5 @@
+"""`python -m cirn_dist`, what launchers start on every rank."""
+
+from cirn_dist.cli import main
+
+main()

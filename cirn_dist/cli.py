@@ -1,0 +1,87 @@
+"""The command line: one thin function per verb."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cirn_dist.errors import CirnError
+
+app = typer.Typer(
+    help="Distributed unsupervised domain adaptation for semantic segmentation: the CIRN paper.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path | None, typer.Option(help="Folder of the run; started again in it, a run continues.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
+
+
+@app.command()
+def demo(
+    smoke: Annotated[bool, typer.Option("--smoke", help="The same, tiny: under two minutes on two cores.")] = False,
+    out: Out = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json: Json = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run the whole pipeline on two procedural street domains; needs no data and no GPU."""
+    name = "smoke" if smoke else "demo"
+    _start(name, [f"seed={seed}", *(overrides or [])], out or Path("runs") / name, json)
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of one that ships, e.g. gta5_cityscapes.")],
+    overrides: Overrides = None,
+    out: Out = None,
+    json: Json = None,
+) -> None:
+    """Run the pipeline of a configuration, or continue it."""
+    _start(config, overrides or [], out, json)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
+    json: Json = None,
+) -> None:
+    """Write a run's report.html; of several runs, print mean and spread over their seeds."""
+    from rich.console import Console
+
+    from cirn_dist.report.html import write_report
+    from cirn_dist.report.summary import summarise_seeds
+
+    if len(runs) == 1:
+        print(write_report(runs[0]))
+    summary = summarise_seeds(runs)
+    Console().print(summary.table())
+    if json is not None:
+        json.write_text(summary.model_dump_json(indent=2), encoding="utf-8")
+
+
+def _start(config: str, overrides: list[str], out: Path | None, json: Path | None) -> None:
+    # Imported here: torch takes seconds, and `--help` or a spelling mistake in a key should not.
+    from cirn_dist.configfile import load
+
+    settings = load(config, overrides)
+
+    from cirn_dist.start import start
+
+    start(settings, out or Path("runs") / settings.name, json)
+
+
+def main() -> None:
+    """Run the command line; an expected error is one line and an exit code, never a traceback."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    try:
+        app()
+    except CirnError as error:
+        print(f"cirn-dist: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

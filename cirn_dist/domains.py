@@ -1,0 +1,77 @@
+"""The run's shard sets: labelled source, unlabelled target, and labelled target images for scoring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cirn_dist.config import Domain
+from cirn_dist.data.index import INDEX, ShardSet
+from cirn_dist.data.pack import pack
+from cirn_dist.engine.run import Run
+from cirn_dist.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Domains:
+    """What a run trains on and is scored on.
+
+    Attributes:
+        target: images only; no stage can read a target label, because none is packed.
+        scored: labelled target images, or None where there are none.
+    """
+
+    source: ShardSet
+    target: ShardSet
+    scored: ShardSet | None
+
+
+def open_domains(run: Run) -> Domains:
+    """Pack what is not packed yet, on rank 0, and open it on all.
+
+    Raises:
+        DataError: a raw folder is missing, empty or unreadable.
+        ConfigError: a set's label space is not the configured one.
+    """
+    data = run.config.data
+    source = _open(run, "source", data.source, labels=True)
+    target = _open(run, "target", data.target, labels=False)
+    scored = _open(run, "scored", data.target, labels=True) if data.target.score_split else None
+    for name, shards in (("source", source), ("scored", scored)):
+        if shards is None:
+            continue
+        space = shards.label_space.name if shards.label_space else "no labels"
+        if space != data.label_space:
+            raise ConfigError(
+                f"its labels are {space}, the configuration says data.label_space={data.label_space}", where=shards.path
+            )
+    return Domains(source, target, scored)
+
+
+def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain, *, labels: bool) -> ShardSet:
+    raw = domain.raw
+    if raw is not None and (raw / INDEX).is_file():
+        return ShardSet.open(raw)
+    data = run.config.data
+    folder = run.folder / "data" / name
+    split = (domain.score_split if name == "scored" else domain.split) or domain.split
+
+    def work() -> Path:
+        return pack(
+            domain.recipe,
+            raw,
+            folder,
+            split,
+            size=domain.size,
+            codec=data.codec,
+            labels=labels,
+            label_size="original" if name == "scored" else "image",
+            workers=max(1, data.workers),
+            shard_mb=data.shard_mb,
+            options=domain.score_options if name == "scored" else domain.options,
+            progress=lambda done, total: run.progress.update(done, {}, 0.0),
+        ).path
+
+    run.progress.start("data", 0)
+    return ShardSet.open(run.runtime.on_main(work))

@@ -1,0 +1,168 @@
+"""The training loop of every stage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from cirn_dist.checkpoint.state import load_component, load_optimizer, optimizer_tensors
+from cirn_dist.checkpoint.store import Checkpoint
+from cirn_dist.data.stream import Plan, Stream, loader
+from cirn_dist.engine.meter import Meter, due
+from cirn_dist.engine.players import Player
+from cirn_dist.engine.run import Run
+from cirn_dist.engine.signals import Stopped, StopRequest
+from cirn_dist.engine.step import Batch, Pass, train_step
+from cirn_dist.errors import CheckpointError, TrainingError
+from cirn_dist.models.norm import average_running_stats
+from cirn_dist.seeds import derive
+
+
+class Memory(Protocol):
+    """State of a stage beyond networks and optimizers, kept whole on every rank's behalf."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return this rank's part of the state."""
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take this rank's part of the whole state."""
+
+
+@dataclass
+class Training:
+    """What a stage hands to the loop.
+
+    Attributes:
+        name: the stage's folder.
+        parents: stage -> path of the checkpoint it starts from, for the record.
+    """
+
+    name: str
+    iterations: int
+    players: Mapping[str, Player]
+    passes: Sequence[Pass]
+    streams: Mapping[str, Stream]
+    memory: Memory | None = None
+    parents: dict[str, str] = field(default_factory=dict)
+
+
+def fit(training: Training, run: Run) -> None:
+    """Train a stage to its last iteration, from its newest checkpoint if it has one.
+
+    Raises:
+        Stopped: asked to stop; a checkpoint was saved.
+        TrainingError: non-finite gradients in too many steps in a row, or replicas that differ.
+    """
+    engine, runtime = run.config.engine, run.runtime
+    plan = Plan(engine.images_per_step, runtime.world, runtime.rank, engine.micro_batch)
+    last_step = math.ceil(training.iterations / engine.images_per_step)
+    first_step = _resume(training, run)
+    batches = iter(
+        loader(training.streams, plan, first_step=first_step, last_step=last_step, workers=run.config.data.workers)
+    )
+    run.progress.start(training.name, training.iterations, done=first_step * engine.images_per_step)
+    with Meter(run, training.name, first_step) as meter, StopRequest(run.folder / "STOP") as stop:
+        for step in range(first_step, last_step):
+            iteration = step * engine.images_per_step
+            torch.manual_seed(derive(run.config.seed, training.name, step, runtime.rank))
+            rates = {name: player.set_rate(iteration) for name, player in training.players.items()}
+            micro_batches = [to_device(next(batches), run) for _ in range(plan.accumulation)]
+            result = train_step(training.players, training.passes, micro_batches, iteration, runtime, stop=bool(stop))
+
+            done = step + 1
+            meter.add(done, result, rates)
+            if due(done, engine.check_replicas_every, engine.images_per_step):
+                assert_replicas_equal(training.players, run)
+            if result.stop and done < last_step:
+                save(training, run, done, finished=False)
+                raise Stopped(training.name, done * engine.images_per_step, interrupted=stop.interrupted)
+            if done == last_step or due(done, engine.checkpoint_every, engine.images_per_step):
+                save(training, run, done, finished=done == last_step)
+
+
+def to_device(batch: Batch, run: Run) -> Batch:
+    """Move a micro-batch to the device; images (N, 3, H, W) from uint8 to float32 in [-1, 1]."""
+    device = run.runtime.device
+    moved: Batch = {}
+    for domain, entries in batch.items():
+        moved[domain] = {
+            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in entries.items()
+        }
+        moved[domain]["image"] = moved[domain]["image"].float().div_(127.5).sub_(1.0)
+    return moved
+
+
+def save(training: Training, run: Run, step: int, *, finished: bool) -> None:
+    """Save every component, optimizer, scaler and memory of a stage as one checkpoint."""
+    for player in training.players.values():
+        for network in player.networks.values():
+            average_running_stats(network)
+    components: dict[str, Mapping[str, Tensor]] = {}
+    scalers: dict[str, Any] = {}
+    for name, player in training.players.items():
+        components |= {component: network.state_dict() for component, network in player.networks.items()}
+        components[f"{name}.optimizer"] = optimizer_tensors(player.optimizer)
+        scalers[name] = player.scaler.state_dict()
+    if training.memory is not None:
+        parts = run.runtime.gather(training.memory.tensors())
+        components["memory"] = {key: tensor for part in parts for key, tensor in part.items()}
+    state = {
+        "stage": training.name,
+        "step": step,
+        "iteration": step * run.config.engine.images_per_step,
+        "finished": finished,
+        "label_space": run.config.data.label_space,
+        "data": {name: stream.shards.fingerprint for name, stream in training.streams.items()},
+        "parents": training.parents,
+        "scalers": scalers,
+        "world": run.runtime.world,
+        "versions": {"torch": torch.__version__},
+    }
+    run.runtime.on_main(lambda: run.store(training.name).save(step, components, state).path)
+
+
+def assert_replicas_equal(players: Mapping[str, Player], run: Run) -> None:
+    """Compare every component's parameters over ranks.
+
+    Raises:
+        TrainingError: names the first component that differs.
+    """
+    sums = {
+        component: float(torch.stack([p.detach().double().sum() for p in network.parameters()]).sum())
+        for player in players.values()
+        for component, network in player.networks.items()
+    }
+    for rank, other in enumerate(run.runtime.gather(sums)):
+        for component, value in sums.items():
+            if other[component] != value:
+                raise TrainingError(f"{component} differs between rank {run.runtime.rank} and rank {rank}")
+
+
+def _resume(training: Training, run: Run) -> int:
+    """Load the newest checkpoint of this stage, if there is one; returns the step to start with."""
+    checkpoint = run.latest(training.name)
+    if checkpoint is None:
+        return 0
+    _assert_same_data(training, checkpoint)
+    for name, player in training.players.items():
+        for component, network in player.networks.items():
+            load_component(network, checkpoint, component)
+        load_optimizer(player.optimizer, checkpoint.read(f"{name}.optimizer"))
+        player.scaler.load_state_dict(checkpoint.state["scalers"][name])
+    if training.memory is not None:
+        training.memory.load(checkpoint.read("memory"))
+    return int(checkpoint.state["step"])
+
+
+def _assert_same_data(training: Training, checkpoint: Checkpoint) -> None:
+    for name, stream in training.streams.items():
+        if checkpoint.state["data"].get(name) != stream.shards.fingerprint:
+            raise CheckpointError(
+                f"was trained on another {name} shard set", where=checkpoint.path, fix="use a new output folder"
+            )

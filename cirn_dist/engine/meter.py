@@ -1,0 +1,70 @@
+"""The numbers of the steps since the last logged line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from cirn_dist.engine.run import Run
+from cirn_dist.engine.step import StepResult
+from cirn_dist.errors import TrainingError
+from cirn_dist.report.trackers import MetricsLog, metrics
+
+
+def due(step: int, every: int, images_per_step: int) -> bool:
+    """Whether a multiple of `every` iterations was passed in the step that just ended; never where it is 0."""
+    return every > 0 and step * images_per_step // every > (step - 1) * images_per_step // every
+
+
+class Meter:
+    """Averages losses for the display and metrics.jsonl, and counts skipped steps; a context manager.
+
+    Args:
+        stage: the folder the log is in.
+        first_step: lines after it are dropped from an existing log, since they will be written again.
+    """
+
+    def __init__(self, run: Run, stage: str, first_step: int) -> None:
+        self.run, self.stage = run, stage
+        self.log = MetricsLog(run.stage_folder(stage) / "metrics.jsonl", first_step) if run.runtime.main else None
+        self.skipped_in_a_row = 0
+        self._clear()
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.log is not None:
+            self.log.close()
+
+    def _clear(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.steps = 0
+        self.since = time.perf_counter()
+
+    def add(self, step: int, result: StepResult, rates: Mapping[str, float]) -> None:
+        """Take the result of the step that just ended, the `step`-th counted from 1.
+
+        Raises:
+            TrainingError: too many skipped steps in a row.
+        """
+        engine = self.run.config.engine
+        iteration = step * engine.images_per_step
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if result.skipped else 0
+        if self.skipped_in_a_row >= engine.max_nonfinite:
+            raise TrainingError(
+                f"gradients of {', '.join(result.skipped)} were not finite in {self.skipped_in_a_row} steps in a row",
+                where=f"{self.stage}, iteration {iteration}",
+                fix="lower the learning rate, set clip_norm, or use engine.precision=fp32",
+            )
+        self.steps += 1
+        for name, value in result.losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        if not due(step, engine.log_every, engine.images_per_step):
+            return
+        means = {name: value / self.steps for name, value in self.sums.items()}
+        speed = self.steps * engine.images_per_step / (time.perf_counter() - self.since)
+        self.run.progress.update(iteration, means, speed)
+        if self.log is not None:
+            self.log.write(metrics(step, iteration, speed, means, rates))
+        self._clear()

@@ -1,0 +1,66 @@
+"""A run: its configuration, its folder, its ranks, its display."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cirn_dist.checkpoint.store import Checkpoint, Store
+from cirn_dist.config import Config
+from cirn_dist.data.labels import LabelSpace, label_space
+from cirn_dist.engine.runtime import Runtime
+from cirn_dist.errors import CheckpointError
+from cirn_dist.report.progress import Progress
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage is given.
+
+    Attributes:
+        folder: `runs/NAME`; each stage has a folder of its name in it.
+        progress: the display; only rank 0 has one that shows.
+    """
+
+    config: Config
+    folder: Path
+    runtime: Runtime
+    progress: Progress
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The classes this run is trained and scored on."""
+        return label_space(self.config.data.label_space)
+
+    def stage_folder(self, stage: str) -> Path:
+        """Return a stage's folder."""
+        return self.folder / stage
+
+    def store(self, stage: str) -> Store:
+        """Return a stage's checkpoints."""
+        return Store(self.stage_folder(stage) / "checkpoints", keep=self.config.engine.keep)
+
+    def latest(self, stage: str) -> Checkpoint | None:
+        """Return a stage's newest valid checkpoint, the same one on every rank."""
+        return self.runtime.on_main(self.store(stage).latest)
+
+    def is_trained(self, stage: str) -> bool:
+        """Whether a stage's training has reached its last iteration."""
+        checkpoint = self.latest(stage)
+        return checkpoint is not None and bool(checkpoint.state["finished"])
+
+    def finished(self, stage: str) -> Checkpoint:
+        """Return a finished stage's checkpoint.
+
+        Raises:
+            CheckpointError: the stage has not finished, or was trained on other classes.
+        """
+        checkpoint = self.latest(stage)
+        if checkpoint is None or not checkpoint.state["finished"]:
+            raise CheckpointError("has no finished checkpoint", where=self.stage_folder(stage), fix="run that stage first")
+        trained_on = checkpoint.state["label_space"]
+        if trained_on != self.config.data.label_space:
+            raise CheckpointError(
+                f"was trained on {trained_on}, this run is on {self.config.data.label_space}", where=checkpoint.path
+            )
+        return checkpoint

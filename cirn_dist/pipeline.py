@@ -1,0 +1,171 @@
+"""The stages in order: what is done, what is next.
+
+Every rank walks the same list. A stage that is finished is recognised by what it left behind and passed over, so the
+same command started again continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cirn_dist.config import Adapt, Config
+from cirn_dist.data.index import ShardSet
+from cirn_dist.domains import Domains, open_domains
+from cirn_dist.engine.run import Run
+from cirn_dist.report.results import Control, Results, Row, write_results
+from cirn_dist.stages.adapt import adapt
+from cirn_dist.stages.pseudo_label import pseudo_label
+from cirn_dist.stages.render import render
+from cirn_dist.stages.scoring import StageScores, score_stage, write_cir_panels
+from cirn_dist.stages.self_train import self_train
+from cirn_dist.stages.source import train_supervised
+from cirn_dist.stages.translate import translate
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of the results table: a trained stage, and the stage that is its control."""
+
+    stage: str
+    title: str
+    control: str | None = None
+    control_title: str = ""
+
+
+def stage_titles(config: Config) -> list[tuple[str, str]]:
+    """Return (name, title) of every stage a configuration runs, in order."""
+    controls = config.controls
+    return [
+        ("data", "Shard sets"),
+        ("source", "Source only"),
+        *([("source_control", "  control: source, longer")] if controls and _has_source_control(config) else []),
+        ("translate", "CycleGAN"),
+        ("render", "Rendering the CIR"),
+        ("cir", "CIR"),
+        ("adapt", "CIR + ASS"),
+        *([("adapt_control", "  control: CIR + ASS, longer")] if controls else []),
+        ("pseudo_label", "Pseudo labels"),
+        ("self_train", "CIR + ASS + ST"),
+    ]
+
+
+def table_rows(config: Config) -> list[TableRow]:
+    """Return the rows of Table 4 a configuration fills, each with its control of the same length.
+
+    The CIR row is supervised training on the CIR without adaptation: the control of stage 2.
+    """
+    if not config.controls:
+        return [TableRow(*row) for row in (
+            ("source", "Source only"), ("cir", "CIR"), ("adapt", "CIR + ASS"), ("self_train", "CIR + ASS + ST"))]
+    longer = "source_control" if _has_source_control(config) else "source"
+    return [
+        TableRow("source", "Source only"),
+        TableRow("cir", "CIR", longer, "source, trained as long"),
+        TableRow("adapt", "CIR + ASS", "cir", "CIR, trained as long"),
+        TableRow("self_train", "CIR + ASS + ST", "adapt_control", "CIR + ASS, trained as long"),
+    ]
+
+
+def run_pipeline(run: Run) -> Results:
+    """Walk all stages, score them, and write results.json after each; returns the results.
+
+    Raises:
+        Stopped: asked to stop; what was finished, and the current stage's checkpoint, are kept.
+    """
+    return _Walk(run, open_domains(run)).through()
+
+
+@dataclass
+class _Walk:
+    run: Run
+    domains: Domains
+    seconds: dict[str, float] = field(default_factory=dict)
+    scored: dict[str, StageScores] = field(default_factory=dict)
+
+    def through(self) -> Results:
+        run, config = self.run, self.run.config
+        source, target = self.domains.source, self.domains.target
+        run.progress.finish("data", f"{len(source):,} source, {len(target):,} target images")
+
+        self.train("source", lambda: train_supervised(run, "source", source, config.source))
+        if config.controls and _has_source_control(config):
+            self.train("source_control", lambda: train_supervised(run, "source_control", source, config.cir))
+        self.train("translate", lambda: translate(run, source, target), scores=False)
+        cir = self.make("render", lambda: render(run, source, target))
+        write_cir_panels(run, source, cir)
+        self.train("cir", lambda: train_supervised(run, "cir", cir, config.cir))
+        self.train("adapt", lambda: adapt(run, "adapt", cir, target, config.adapt))
+        if config.controls:
+            longer = adapt_control(config)
+            self.train("adapt_control", lambda: adapt(run, "adapt_control", cir, target, longer))
+        labelled = self.make("pseudo_label", lambda: pseudo_label(run, target))
+        self.train("self_train", lambda: self_train(run, cir, labelled))
+        return self.results()
+
+    def train(self, stage: str, work: Callable[[], None], *, scores: bool = True) -> None:
+        """Run a training stage unless it is finished, and score it."""
+        began = time.perf_counter()
+        if not self.run.is_trained(stage):
+            work()
+        note = ""
+        if scores:
+            found = score_stage(self.run, stage, self.domains.target, self.domains.scored)
+            self.scored[stage] = found
+            note = "" if found.plain.miou is None else f"mIoU {100 * found.plain.miou:.1f}"
+        self.seconds[stage] = time.perf_counter() - began
+        self.run.progress.finish(stage, note)
+        if scores:
+            self.results()
+
+    def make(self, stage: str, work: Callable[[], ShardSet]) -> ShardSet:
+        """Make a derived shard set, or open the one that is there."""
+        made = work()
+        self.run.progress.finish(stage, f"{len(made):,} images")
+        return made
+
+    def results(self) -> Results:
+        """Put together and write what has been scored so far."""
+        run = self.run
+        rows = [self._row(row) for row in table_rows(run.config) if row.stage in self.scored]
+        results = Results(
+            name=run.config.name,
+            seed=run.config.seed,
+            classes=run.labels.classes,
+            palette=run.labels.palette,
+            rows=tuple(rows),
+        )
+        if run.runtime.main:
+            write_results(run.folder, results)
+        return results
+
+    def _row(self, row: TableRow) -> Row:
+        found = self.scored[row.stage]
+        control = None
+        if row.control in self.scored:
+            other = self.scored[row.control]
+            control = Control(title=row.control_title, adabn=other.adabn, **dict(other.plain))
+        return Row(
+            stage=row.stage,
+            title=row.title,
+            adabn=found.adabn,
+            control=control,
+            iterations=found.iterations,
+            seconds=self.seconds[row.stage],
+            **dict(found.plain),
+        )
+
+
+def adapt_control(config: Config) -> Adapt:
+    """Return stage 2's settings, going on from its end for as long as stage 3 lasts: the control of stage 3.
+
+    Learning rate, optimizer and augmentation are stage 3's, so that the pseudo labels are the only difference.
+    """
+    same = ("iterations", "optimizer", "lr", "momentum", "weight_decay", "power", "warmup", "augment", "clip_norm")
+    return config.adapt.model_copy(update={"init": "adapt"} | {key: getattr(config.self_train, key) for key in same})
+
+
+def _has_source_control(config: Config) -> bool:
+    """Whether training on the source as the CIR row trains on the CIR differs from the source stage itself."""
+    return config.cir != config.source

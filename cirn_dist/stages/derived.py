@@ -1,0 +1,62 @@
+"""Shard sets made from another one, shard by shard, by all ranks: the CIR and the pseudo labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from cirn_dist.data.files import digest
+from cirn_dist.data.index import INDEX, Sample, ShardSet
+from cirn_dist.data.labels import LabelSpace
+from cirn_dist.data.writer import finish, write_shard
+from cirn_dist.engine.run import Run
+
+Samples = Callable[[range], Iterable[tuple[str, Sample]]]
+
+
+def derive_set(
+    run: Run,
+    stage: str,
+    parent: ShardSet,
+    samples: Samples,
+    *,
+    label_space: LabelSpace | None,
+    made: dict[str, str],
+) -> ShardSet:
+    """Write `runs/NAME/STAGE/shards` with the parent's shards, each holding what `samples` gives for its indices.
+
+    Each rank writes every R-th shard, so the set is the same on any number of ranks; a shard that is already there
+    is kept, so a killed run goes on where it was.
+
+    Args:
+        samples: the parent's indices of one shard -> (key, sample) of the new one, in order.
+        made: what the set depends on beside its parent; a set made from anything else is made anew.
+    """
+    folder = run.stage_folder(stage) / "shards"
+    made = made | {"parent": parent.fingerprint}
+    existing = _existing(folder, made)
+    if run.runtime.gather(existing is not None)[0] and existing is not None:
+        return existing
+    token = digest(made)
+    stems = [Path(shard["name"]).stem for shard in parent.shards]
+    mine = range(run.runtime.rank, len(stems), run.runtime.world)
+    starts = [sum(parent.shard_sizes[:shard]) for shard in range(len(stems))]
+    run.progress.start(stage, len(parent))
+    done = 0
+    for shard in mine:
+        size = parent.shard_sizes[shard]
+        write_shard(folder, stems[shard], samples(range(starts[shard], starts[shard] + size)), token=token)
+        done += size
+        run.progress.update(min(len(parent), done * run.runtime.world), {}, 0.0)
+    run.runtime.barrier()
+    run.runtime.on_main(
+        lambda: finish(folder, stems, name=stage, label_space=label_space, made=made, token=token).fingerprint
+    )
+    return ShardSet.open(folder)
+
+
+def _existing(folder: Path, made: dict[str, str]) -> ShardSet | None:
+    if not (folder / INDEX).is_file():
+        return None
+    found = ShardSet.open(folder)
+    return found if found.meta.get("made") == made else None

@@ -1,0 +1,96 @@
+"""Scoring a stage on the target's labelled images: per-class and mean intersection over union."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cirn_dist.data.index import ShardSet
+from cirn_dist.data.labels import IGNORE
+from cirn_dist.engine.run import Run
+from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.norm import reestimate_statistics
+from cirn_dist.report.results import Scores
+from cirn_dist.seeds import permutation
+from cirn_dist.stages.images import label_of, read_images
+
+Confusion = npt.NDArray[np.int64]
+
+
+def evaluate(run: Run, segmenter: Segmenter, labelled: ShardSet) -> Scores:
+    """Score a segmenter on every labelled image, once, at the label's own size (PEERS' protocol: no padding).
+
+    Each rank takes every R-th image; the counts are integers, so the scores are the same on any number of ranks.
+    """
+    runtime = run.runtime
+    classes = run.labels.num_classes
+    total = np.zeros((classes, classes), np.int64)
+    mine = range(runtime.rank, len(labelled), runtime.world)
+    segmenter.eval()
+    for images in read_images(labelled, mine, run.config.evaluate.batch, runtime.device):
+        logits = predict(run, segmenter, images.pixels)
+        for one, sample in zip(logits, images.samples, strict=True):
+            label = label_of(sample)
+            total += confusion(label_map(one, label.shape), label, classes)
+    summed = runtime.sum(torch.from_numpy(total)).cpu().numpy()
+    return scores(summed)
+
+
+@torch.inference_mode()
+def predict(run: Run, segmenter: Segmenter, pixels: Tensor) -> Tensor:
+    """Return the summed logits of both heads, (N, C, H, W) at the input's size; averaged with the mirrored
+    image's where `evaluate.flip` is set.
+    """
+    with run.runtime.autocast():
+        logits: Tensor = segmenter(pixels).logits
+        if run.config.evaluate.flip:
+            logits = (logits + segmenter(pixels.flip(-1)).logits.flip(-1)) / 2
+    return logits.float()
+
+
+def label_map(logits: Tensor, size: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Return the most probable class of each pixel, (H, W), from logits (C, h, w) upsampled to (H, W)."""
+    resized = F.interpolate(logits[None], size=size[:2], mode="bilinear", align_corners=True)[0]
+    return resized.argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def confusion(predicted: npt.NDArray[np.uint8], label: npt.NDArray[np.uint8], classes: int) -> Confusion:
+    """Count pixels by (true class, predicted class), (C, C); pixels labelled 255 do not count."""
+    counted = label != IGNORE
+    pairs = label[counted].astype(np.int64) * classes + predicted[counted]
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def scores(counts: Confusion) -> Scores:
+    """Return IoU = TP / (TP + FP + FN) per class, and its mean; a class that is neither there nor predicted
+    has none and does not count in the mean.
+    """
+    hits = np.diag(counts)
+    union = counts.sum(0) + counts.sum(1) - hits
+    iou = [float(hit / all_) if all_ else None for hit, all_ in zip(hits, union, strict=True)]
+    present = [value for value in iou if value is not None]
+    return Scores(miou=sum(present) / len(present) if present else None, iou=iou)
+
+
+def adabn(run: Run, segmenter: Segmenter, target: ShardSet) -> Segmenter:
+    """Return the segmenter with the BatchNorm statistics of unlabelled target images (Li et al. 2016, AdaBN).
+
+    The baseline every adaptation method must beat: it trains nothing.
+    """
+    runtime, settings = run.runtime, run.config.evaluate
+    chosen = permutation(len(target), run.config.seed, "adabn")[: settings.adabn_images].tolist()
+    groups = [chosen[start : start + settings.batch] for start in range(0, len(chosen), settings.batch)]
+
+    def batches() -> Iterator[Tensor]:
+        # Whole groups are dealt to ranks, so that the same images share a batch on any number of them.
+        for group in groups[runtime.rank :: runtime.world]:
+            for images in read_images(target, group, settings.batch, runtime.device):
+                yield images.pixels
+
+    with torch.inference_mode():
+        return reestimate_statistics(segmenter, batches())

@@ -1,0 +1,57 @@
+"""Reading a shard set once, image by image, split over ranks: for rendering, pseudo labels and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cirn_dist.data.index import Sample, ShardSet
+from cirn_dist.data.transforms import decode_image, decode_label
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some images of a shard set of one size.
+
+    Attributes:
+        indices: their places in the set.
+        samples: their fields as stored.
+        pixels: float32 (N, 3, H, W) in [-1, 1].
+    """
+
+    indices: Sequence[int]
+    samples: Sequence[Sample]
+    pixels: Tensor
+
+
+def read_images(shards: ShardSet, indices: Sequence[int], batch: int, device: torch.device) -> Iterator[Images]:
+    """Read the images at `indices`, in order, `batch` at a time; a change of size starts a new batch."""
+    places: list[int] = []
+    samples: list[Sample] = []
+    arrays: list[npt.NDArray[np.uint8]] = []
+    for index in indices:
+        sample = shards.read(index)
+        array = decode_image(sample[shards.image_field])
+        if arrays and (len(arrays) == batch or array.shape != arrays[0].shape):
+            yield Images(places, samples, _pixels(arrays, device))
+            places, samples, arrays = [], [], []
+        places.append(index)
+        samples.append(sample)
+        arrays.append(array)
+    if arrays:
+        yield Images(places, samples, _pixels(arrays, device))
+
+
+def label_of(sample: Sample) -> npt.NDArray[np.uint8]:
+    """Return a sample's train ids, (H, W)."""
+    return decode_label(sample["label.png"])
+
+
+def _pixels(arrays: Sequence[npt.NDArray[np.uint8]], device: torch.device) -> Tensor:
+    stacked = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).to(device)
+    return stacked.float().div_(127.5).sub_(1.0).contiguous()

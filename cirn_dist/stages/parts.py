@@ -1,0 +1,108 @@
+"""The parts several stages build: the segmenter, its player, and the streams they read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from cirn_dist.checkpoint.state import load_component
+from cirn_dist.config import Augment, SegmenterTraining
+from cirn_dist.data.index import ShardSet
+from cirn_dist.data.stream import Stream
+from cirn_dist.data.transforms import SegmentationTransform
+from cirn_dist.engine.players import Player
+from cirn_dist.engine.run import Run
+from cirn_dist.models.acm import ACM
+from cirn_dist.models.backbones import build_backbone
+from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.norm import convert
+from cirn_dist.schedule import lr_factor, poly, warmup
+from cirn_dist.seeds import derive
+
+
+def build_segmenter(run: Run, *, with_acm: bool, pretrained: bool = False) -> Segmenter:
+    """Build the segmenter of this run, its random weights a function of the run's seed.
+
+    Args:
+        with_acm: C and ACM (stages 2 and 3), or plain DeepLab-v2.
+        pretrained: whether to load the backbone's configured weights.
+    """
+    settings = run.config.model
+    torch.manual_seed(derive(run.config.seed, "segmenter"))
+    backbone = build_backbone(settings.backbone, settings.weights if pretrained else None)
+    classes = run.labels.num_classes
+    acm = ACM(backbone.out_channels, classes, **settings.acm.model_dump()) if with_acm else None
+    segmenter = Segmenter(backbone, classes, acm=acm, freeze_affine=settings.freeze_affine)
+    norm = settings.norm
+    if norm == "auto":
+        norm = "sync" if run.runtime.world > 1 else "batch"
+    return convert(segmenter, norm)
+
+
+def load_segmenter(run: Run, stage: str) -> Segmenter:
+    """Build the segmenter a finished stage has trained, on the device, for inference."""
+    checkpoint = run.finished(stage)
+    with_acm = any(key.startswith("acm.") for key in checkpoint.read("segmenter"))
+    segmenter = build_segmenter(run, with_acm=with_acm)
+    load_component(segmenter, checkpoint, "segmenter")
+    return segmenter.to(run.runtime.device).eval().requires_grad_(False)
+
+
+def initial_segmenter(run: Run, settings: SegmenterTraining, *, with_acm: bool) -> tuple[Segmenter, dict[str, str]]:
+    """Build the segmenter a stage starts from; returns it with its parent checkpoints.
+
+    From `source`, backbone and C are taken and ACM keeps its random start: C and ACM must differ.
+    """
+    if settings.init == "pretrained":
+        return build_segmenter(run, with_acm=with_acm, pretrained=True), {}
+    segmenter = build_segmenter(run, with_acm=with_acm)
+    parent = run.finished(settings.init)
+    shared = ("backbone.", "classifier.") if settings.init == "source" else ()
+    load_component(segmenter, parent, "segmenter", only=shared)
+    return segmenter, {settings.init: str(parent.path.relative_to(run.folder))}
+
+
+def segmenter_player(run: Run, segmenter: Segmenter, settings: SegmenterTraining) -> Player:
+    """Give the segmenter its optimizer: heads at `head_lr_mult`, poly decay after a warm-up."""
+    segmenter.train()
+    groups = segmenter.parameter_groups(
+        settings.lr, head_lr_mult=settings.head_lr_mult, backbone_lr_mult=settings.backbone_lr_mult
+    )
+
+    def optimizer() -> torch.optim.Optimizer:
+        if settings.optimizer == "adamw":
+            return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
+
+    return Player(
+        "segmenter",
+        {"segmenter": segmenter},
+        optimizer,
+        poly_schedule(run, settings.optimizer, settings),
+        run.runtime,
+        clip_norm=settings.clip_norm,
+    )
+
+
+def poly_schedule(run: Run, optimizer: str, settings: SegmenterTraining) -> Callable[[int], float]:
+    """Return iteration -> factor: warm-up, poly decay, and the scaling with the global batch."""
+    scale = lr_factor(run.config.engine.lr_scaling, optimizer, run.config.engine.images_per_step)
+
+    def factor(iteration: int) -> float:
+        # The update at the end of the step that begins at `iteration`; a rate of exactly 0 would waste the first.
+        ramp = warmup(iteration + run.config.engine.images_per_step, settings.warmup)
+        return scale * ramp * poly(iteration, settings.iterations, settings.power)
+
+    return factor
+
+
+def stream(run: Run, shards: ShardSet, augment: Augment, domain: str) -> Stream:
+    """Return a domain's endless stream; its order and augmentation depend on the run's seed and the domain alone."""
+    transform = SegmentationTransform(
+        crop=augment.crop, mirror=augment.mirror, scales=augment.scales, jitter=augment.jitter, blur=augment.blur
+    )
+    data = run.config.data
+    return Stream(
+        shards, transform, seed=run.config.seed, name=domain, window=data.window, max_bad=data.max_bad
+    )

@@ -1,0 +1,35 @@
+"""Supervised training on a labelled domain: the source-only row, the frozen net of L_sem, and the CIR row.
+
+On the source domain this is the paper's "SO": DeepLab-v2 with one classifier. On the CIR it is Table 4's "CIR" row,
+which is also the control of stage 2: the same images for as long, without adaptation.
+"""
+
+from __future__ import annotations
+
+from cirn_dist import losses
+from cirn_dist.config import SegmenterTraining
+from cirn_dist.data.index import ShardSet
+from cirn_dist.engine.loop import Training, fit
+from cirn_dist.engine.run import Run
+from cirn_dist.engine.step import Batch, Losses, Pass
+from cirn_dist.stages.parts import initial_segmenter, segmenter_player, stream
+
+
+def train_supervised(run: Run, name: str, labelled: ShardSet, settings: SegmenterTraining) -> None:
+    """Train a plain segmenter on one labelled domain (eq. 6 with C alone)."""
+    segmenter, parents = initial_segmenter(run, settings, with_acm=False)
+    player = segmenter_player(run, segmenter, settings)
+
+    def segmentation(batch: Batch, iteration: int) -> Losses:
+        predicted = player("segmenter", batch["source"]["image"])
+        return {"seg": losses.supervision(predicted, batch["source"]["label"], focal_gamma=settings.focal_gamma)}
+
+    training = Training(
+        name,
+        settings.iterations,
+        players={"segmenter": player},
+        passes=[Pass("segmenter", segmentation)],
+        streams={"source": stream(run, labelled, settings.augment, "source")},
+        parents=parents,
+    )
+    fit(training, run)

@@ -1,0 +1,104 @@
+"""Starting a run: the ranks, the folder, the configuration it was begun with, the display, the report at the end."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import cirn_dist
+from cirn_dist.config import Config, flatten
+from cirn_dist.configfile import dump
+from cirn_dist.engine.run import Run
+from cirn_dist.engine.runtime import Runtime
+from cirn_dist.errors import CirnError, ConfigError
+from cirn_dist.pipeline import run_pipeline, stage_titles
+from cirn_dist.report.html import write_report
+from cirn_dist.report.progress import Progress
+from cirn_dist.report.results import Results, replace_text
+from cirn_dist.report.table import results_table
+
+# How a run is executed, not what it computes: these may change between starts.
+_FREE = ("data.workers", "engine.precision", "engine.micro_batch", "engine.keep", "engine.log_every",
+         "engine.checkpoint_every", "engine.check_replicas_every", "engine.max_nonfinite", "data.max_bad",
+         "data.source.raw", "data.target.raw", "render.batch", "evaluate.batch", "evaluate.panels")  # fmt: skip
+
+
+def start(config: Config, out: Path, json_file: Path | None = None) -> int:
+    """Run the pipeline of a configuration in the folder `out`, on the ranks that this process is one of.
+
+    Returns:
+        The exit code: 0 when finished or asked to stop, 130 after Ctrl-C, else the error's.
+    """
+    runtime = Runtime(config.engine.precision, backbone=config.model.backbone)
+    code = 0
+    try:
+        runtime.on_main(lambda: _claim(out, config, runtime))
+        with Progress(stage_titles(config), quiet=not runtime.main) as progress:
+            results = run_pipeline(Run(config, out, runtime, progress))
+        if runtime.main:
+            _conclude(out, results, progress, json_file)
+    except CirnError as error:
+        code = error.exit_code
+        say(error, runtime)
+    except KeyboardInterrupt:
+        code = 130
+        say("interrupted; what was finished is kept, start again to continue", runtime)
+    runtime.leave(code)
+    return code
+
+
+def say(message: object, runtime: Runtime | None = None) -> None:
+    """Print one line to standard error, from the rank it concerns."""
+    rank = f"[rank {runtime.rank}] " if runtime is not None and not runtime.main else ""
+    print(f"{rank}cirn-dist: {message}", file=sys.stderr, flush=True)
+
+
+def _claim(out: Path, config: Config, runtime: Runtime) -> None:
+    """Begin the folder, or check that it was begun with the same configuration.
+
+    Raises:
+        ConfigError: it was begun with another; lists the keys that differ.
+    """
+    saved = out / "config.yaml"
+    if saved.is_file():
+        before = flatten(yaml.safe_load(saved.read_text(encoding="utf-8")))
+        now = flatten(config.model_dump(mode="json"))
+        changed = [k for k in sorted(before.keys() | now.keys()) if k not in _FREE and before.get(k) != now.get(k)]
+        if changed:
+            diff = ", ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in changed)
+            raise ConfigError(f"begun with another configuration: {diff}", where=out, fix="choose a new folder")
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        replace_text(out / "run.json", json.dumps(_circumstances(config, runtime), indent=1))
+        replace_text(saved, dump(config))
+    except OSError as error:
+        raise CirnError(f"cannot be written: {error.strerror}", where=out, fix="choose another folder") from None
+
+
+def _circumstances(config: Config, runtime: Runtime) -> dict[str, Any]:
+    device = torch.cuda.get_device_name() if runtime.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return {
+        "name": config.name,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "ranks": runtime.world,
+        "device": device,
+        "precision": runtime.precision,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cirn_dist": cirn_dist.__version__,
+    }
+
+
+def _conclude(out: Path, results: Results, progress: Progress, json_file: Path | None) -> None:
+    progress.print(results_table(results))
+    if json_file is not None:
+        replace_text(json_file, results.model_dump_json(indent=2))
+    progress.print(f"report: {write_report(out)}")

@@ -1,0 +1,93 @@
+"""Configuration: the schema's errors, extends, overrides, and the shipped files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cirn_dist.configfile import dump, load
+from cirn_dist.errors import ConfigError
+from cirn_dist.resources import folder
+
+SHIPPED = sorted(p.relative_to(folder("configs")).with_suffix("") for p in folder("configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED, ids=str)
+def test_every_shipped_configuration_is_valid(name: Path) -> None:
+    load(str(name))
+
+
+def test_the_defaults_are_the_papers_values() -> None:
+    config = load("gta5_cityscapes")
+    assert config.data.target.size == (1024, 512)
+    assert config.data.source.size == (1280, 720)
+    assert config.model.backbone == "resnet101"
+    assert config.model.acm.k == 2
+    assert (config.adapt.lambda_adv, config.adapt.lambda_cos, config.adapt.epsilon) == (0.001, 40, 0.4)
+    assert (config.adapt.lr, config.adapt.momentum, config.adapt.weight_decay) == (2.5e-4, 0.9, 5e-4)
+    assert (config.adapt.d_lr, config.adapt.d_betas) == (1e-4, (0.9, 0.99))
+    assert (config.translate.lr, config.translate.betas) == (2e-4, (0.5, 0.999))
+    assert config.adapt.iterations == 100_000
+    assert (config.engine.images_per_step, config.engine.micro_batch) == (1, 1)
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("adapt.lambda_avd=1", "adapt.lambda_avd: unknown key"),
+        ("adapt.lambda_adv=often", "adapt.lambda_adv: input should be a valid number"),
+        ("adapt.lambda_adv=-1", "adapt.lambda_adv: input should be greater than or equal to 0 (got -1)"),
+        ("model.backbone=vgg", "model.backbone: input should be 'resnet101'"),
+        ("engine.keep=1", "engine.keep: input should be greater than or equal to 2 (got 1)"),
+        ("data.source=7", "data.source: input should be a valid dictionary"),
+        ("engine.micro_batch=3", "engine.images_per_step must be a multiple of engine.micro_batch"),
+        ("source.init=adapt", "source.init must be pretrained"),
+        ("adapt.init=adapt", "cir.init and adapt.init come before the adapt stage"),
+        ("data.workers.many=1", "workers is a value, not a group of settings"),
+        ("seed", "not a setting; write dotted.key=value"),
+        ("seed={", "the value is not YAML"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_file_and_key(override: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load("demo", [override])
+    message = str(caught.value)
+    assert expected in message
+    assert "\n" not in message
+    assert "demo.yaml" in message or override in message
+    assert caught.value.exit_code == 2
+
+
+def test_a_file_that_is_not_a_mapping_or_not_yaml_or_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must be a mapping"):
+        load(write(tmp_path / "a.yaml", "- 1"))
+    with pytest.raises(ConfigError, match="not YAML"):
+        load(write(tmp_path / "b.yaml", "a: [1"))
+    with pytest.raises(ConfigError, match="no such file.*gta5_cityscapes"):
+        load(str(tmp_path / "absent.yaml"))
+
+
+def test_extends_merges_mappings_and_overrides_come_last(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", "extends: demo\nadapt: {lambda_cos: 3, epsilon: 0.2}")
+    child = write(tmp_path / "child.yaml", "extends: base.yaml\nadapt: {epsilon: 0.3}\ndata: {source: {options: {seed: 4}}}")
+    config = load(child, ["seed=7", "adapt.lambda_adv=1e-3"])
+    assert (config.adapt.lambda_cos, config.adapt.epsilon, config.adapt.lambda_adv, config.seed) == (3, 0.3, 1e-3, 7)
+    assert config.data.source.options == {"seed": 4}, "options are replaced whole"
+
+
+def test_a_circle_of_extends_is_refused(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.yaml", "extends: b.yaml")
+    write(tmp_path / "b.yaml", "extends: a.yaml")
+    with pytest.raises(ConfigError, match="extends itself"):
+        load(first)
+
+
+def test_a_dumped_configuration_loads_to_the_same(tmp_path: Path) -> None:
+    config = load("demo", ["seed=3"])
+    assert load(write(tmp_path / "dump.yaml", dump(config))) == config
