@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cirn_dist.models.discriminators import initialise
+from cirn_dist.models.padding import crop_to, pad_to
 
 
 class Generator(nn.Module):
@@ -46,12 +46,11 @@ class Generator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the translated images: (N, 3, H, W) in [-1, 1] -> the same, float32, any size."""
-        height, width = images.shape[-2:]
-        padded = F.pad(images, (0, _missing(width), 0, _missing(height)), mode="replicate")
-        x = self.encoder(padded)
+        height, width = (max(8, -(-side // 4) * 4) for side in images.shape[-2:])  # two halvings, then a reflection
+        x = self.encoder(pad_to(images, height, width))
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if self.checkpoint_blocks and self.training else block(x)
-        x = self.output(self.decoder(x)).float()[..., :height, :width]
+        x = crop_to(self.output(self.decoder(x)).float(), images)
         return (images + x).clamp(-1, 1) if self.residual_output else torch.tanh(x)
 
 
@@ -76,8 +75,3 @@ class _Block(nn.Module):
 
 def _normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> tuple[nn.Module, ...]:
     return convolution, nn.InstanceNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
-
-
-def _missing(length: int) -> int:
-    """Return the pixels that pad a side to a multiple of 4, at least 8: two halvings, then a reflection."""
-    return max(8, -(-length // 4) * 4) - length

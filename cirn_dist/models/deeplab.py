@@ -12,6 +12,7 @@ from cirn_dist.models.acm import ACM
 from cirn_dist.models.backbones import Backbone
 from cirn_dist.models.classifier import Classifier
 from cirn_dist.models.norm import freeze_affine as freeze_norm_affine
+from cirn_dist.models.padding import crop_to, pad_to
 
 __all__ = ["Classifier", "SegOutput", "Segmenter"]
 
@@ -64,8 +65,7 @@ class Segmenter(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Return the backbone's features of (N, 3, H, W) RGB images in [-1, 1]: (N, out_channels, h, w)."""
         height, width = _padded_size(images, self.backbone.output_stride)
-        images = F.pad(images, (0, width - images.shape[-1], 0, height - images.shape[-2]), mode="replicate")
-        features: Tensor = self.backbone(self.normalise(images))
+        features: Tensor = self.backbone(self.normalise(pad_to(images, height, width)))
         return features
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -99,4 +99,4 @@ def _padded_size(images: Tensor, stride: int) -> tuple[int, int]:
 
 def _upsample(logits: Tensor, padded: tuple[int, int], images: Tensor) -> Tensor:
     logits = F.interpolate(logits.float(), padded, mode="bilinear", align_corners=True)
-    return logits[..., : images.shape[-2], : images.shape[-1]]
+    return crop_to(logits, images)

@@ -7,6 +7,8 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cirn_dist.models.padding import crop_to, pad_to
+
 
 class PixelDiscriminator(nn.Module):
     """CLAN's domain discriminator: five 4x4 stride-2 convolutions on softmax maps, one logit per pixel.
@@ -27,9 +29,9 @@ class PixelDiscriminator(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return domain logits of softmax maps: (N, num_classes, H, W) -> (N, 1, H, W) float32, any size."""
-        padded = _pad(maps, self.minimum)
+        padded = pad_to(maps, self.minimum, self.minimum)
         logits = F.interpolate(self.layers(padded).float(), padded.shape[-2:], mode="bilinear", align_corners=True)
-        return logits[..., : maps.shape[-2], : maps.shape[-1]]
+        return crop_to(logits, maps)
 
 
 class PatchDiscriminator(nn.Module):
@@ -59,7 +61,7 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return patch logits of images in [-1, 1]: (N, 3, H, W) -> (N, 1, h, w), any size."""
-        logits: Tensor = self.layers(_pad(images, self.minimum))
+        logits: Tensor = self.layers(pad_to(images, self.minimum, self.minimum))
         return logits
 
 
@@ -70,8 +72,3 @@ def initialise(module: nn.Module) -> None:
             nn.init.normal_(layer.weight, std=0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-
-def _pad(images: Tensor, minimum: int) -> Tensor:
-    height, width = images.shape[-2:]
-    return F.pad(images, (0, max(0, minimum - width), 0, max(0, minimum - height)), mode="replicate")

@@ -47,6 +47,12 @@ def test_convert_replaces_every_norm_and_keeps_its_tensors(mode, kind) -> None:
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
 
 
+def test_sync_is_native_where_there_is_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cuda, kind in ((True, nn.SyncBatchNorm), (False, PortableSyncBatchNorm)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        assert type(convert(net(), "sync")[1]) is kind
+
+
 def test_convert_of_a_norm_itself_returns_the_new_one() -> None:
     assert type(convert(nn.BatchNorm2d(3), "frozen")) is FrozenBatchNorm
 
