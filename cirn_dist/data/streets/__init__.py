@@ -15,9 +15,12 @@ from cirn_dist.data.streets.ground import ground
 from cirn_dist.data.streets.layout import Layout
 from cirn_dist.data.streets.materials import LABEL_OF, Appearance
 from cirn_dist.data.streets.plan import draw_camera, draw_plan
+from cirn_dist.errors import ConfigError
 from cirn_dist.seeds import derive
 
 __all__ = ["Appearance", "render"]
+
+MIN_SIDE = 16  # Pixels; below, nothing can be told apart.
 
 
 def render(
@@ -25,8 +28,13 @@ def render(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Render street `index` of a seed: the image (H, W, 3) RGB and its labels (H, W), CamVid's 11 train ids or 255.
 
-    The same arguments give the same bytes, in any process.
+    The same arguments give the same bytes, in any process; another size shows the same street.
+
+    Raises:
+        ConfigError: a side shorter than 16 pixels.
     """
+    if min(width, height) < MIN_SIDE:
+        raise ConfigError(f"streets of {width}x{height} pixels", fix=f"make both sides at least {MIN_SIDE}")
     rng = Random(derive("streets", appearance, seed, index))
     look = draw_look(rng, appearance)
     brush = Brush(draw_camera(rng, look, width, height), look)

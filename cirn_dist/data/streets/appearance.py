@@ -15,7 +15,7 @@ Weather = Literal["clear", "overcast", "sunset", "dusk"]
 
 _WEATHERS: dict[Appearance, dict[Weather, float]] = {
     "synthetic": {"clear": 0.52, "overcast": 0.24, "sunset": 0.10, "dusk": 0.14},
-    "photo": {"clear": 0.40, "overcast": 0.40, "sunset": 0.02, "dusk": 0.18},
+    "photo": {"clear": 0.50, "overcast": 0.32, "sunset": 0.02, "dusk": 0.16},
 }
 
 
@@ -79,7 +79,7 @@ class Look:
         return 0.86 + 0.2 * normal[1] + toward_sun
 
     def shade(self, paint: Colour, light: float = 1.0, distance: float = 0.0) -> tuple[int, int, int]:
-        """Colour of a paint under `light`, seen through `distance` metres of haze; grey levels, which Pillow clips to 0..255."""
+        """Colour of a paint under `light`, behind `distance` metres of haze; grey levels, clipped only when drawn."""
         red, green, blue = paint
         grey = 0.3 * red + 0.59 * green + 0.11 * blue
         clear = math.exp(-distance / self.haze_range)

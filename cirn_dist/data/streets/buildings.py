@@ -32,7 +32,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Wall:
-    """An upright rectangle over the plan from `start` to `end`, seen with start on its left or right alike."""
+    """An upright rectangle over the plan from `start` to `end`; it may be seen from either side."""
 
     start: Plan
     end: Plan

@@ -73,13 +73,16 @@ class Brush:
         self, quad: Sequence[World], paint: Colour, material: Material, lights: tuple[float, float], bands: int = 4
     ) -> None:
         """Fill a quad (bottom edge first: 0-1 below 3-2) with light changing in bands from its bottom to its top."""
-        a, b, c, d = quad
-        (_, foot), (_, head) = self.camera.project(a, d)
-        bands = min(bands, 1 + int(abs(foot - head) / 5))
-        for band in range(bands):
-            low, high = band / bands, (band + 1) / bands
-            light = lights[0] + (lights[1] - lights[0]) * (band + 0.5) / bands
-            self.face([lerp(a, d, low), lerp(b, c, low), lerp(b, c, high), lerp(a, d, high)], paint, material, light)
+        a, b, c, d = self.camera.project(*quad)
+        distance = (quad[0][2] + quad[2][2]) / 2
+        bands = min(bands, 1 + int(max(abs(a[1] - d[1]), abs(b[1] - c[1])) / 5))
+        left, right = a, b
+        for band in range(1, bands + 1):
+            above_left, above_right = _between(a, d, band / bands), _between(b, c, band / bands)
+            light = lights[0] + (lights[1] - lights[0]) * (band - 0.5) / bands
+            colour = self.look.shade(paint, light, distance)
+            self.fill([left, right, above_right, above_left], colour, material)
+            left, right = above_left, above_right
 
     def segment(
         self, start: World, end: World, width: float, paint: Colour, material: Material, light: float = 1.0
@@ -144,6 +147,10 @@ class Sprite:
         """Draw a line through points, `width` metres thick, never thinner than one pixel."""
         thickness = max(1, round(width * self.scale))
         self._draw.line([self._pixel(point) for point in points], self._ink(paint, material, light), thickness)
+
+
+def _between(a: Pixel, b: Pixel, t: float) -> Pixel:
+    return a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t
 
 
 def lerp(a: World, b: World, t: float) -> World:

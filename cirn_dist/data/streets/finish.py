@@ -19,10 +19,12 @@ def texture(materials: UInt8Array, look: Look, rng: Random) -> Field:
     """Relative brightness of every pixel, 0 to 2, from the texture of its material; shape (H, W)."""
     height, width = materials.shape
     grain, mottle, blotch = texture_table(look.appearance)
-    gain = grain[materials] * crop("grain", height, width, rng)
+    gain: Field = grain[materials] * crop("grain", height, width, rng)
     gain += mottle[materials] * stretched("mottle", height, width, rng)
     gain += blotch[materials] * stretched("blotch", height, width, rng)
-    return np.clip(gain + np.float32(1), 0, 2)
+    gain += 1
+    np.clip(gain, 0, 2, out=gain)
+    return gain
 
 
 def apply(gain: Field, colours: UInt8Array) -> UInt8Array:

@@ -16,17 +16,18 @@ BLACK: Colour = (26.0, 26.0, 28.0)
 POST = 0.12  # Metres across a lamp post.
 
 
-def lamp(brush: Brush, x: float, z: float, height: float, arm: bool, paint: Colour) -> None:
-    """Draw a street lamp; its arm reaches over the road."""
+def lamp(brush: Brush, rng: Random, x: float, z: float, *, height: float, arm: bool, paint: Colour) -> None:
+    """Draw a street lamp, a little out of plumb; its arm reaches over the road."""
     sprite, inward = brush.sprite(x, z), (-1.0 if x > 0 else 1.0)
+    top = (height * rng.gauss(0, 0.008), height)
     sprite.stroke([(0, 0), (0, height * 0.2)], POST * 1.4, paint, Material.METAL)
-    sprite.stroke([(0, height * 0.2), (0, height)], POST * 1.1, paint, Material.METAL)
+    sprite.stroke([(0, 0), top], POST * 1.1, paint, Material.METAL)
     light = brush.look.glow((255, 235, 190)) if brush.look.lamps_lit else (225.0, 225.0, 210.0)
     if arm:
-        sprite.stroke([(0, height), (inward * 1.5, height + 0.3)], POST * 0.7, paint, Material.METAL)
-        sprite.disc((inward * 1.6, height + 0.25), 0.4, light, Material.METAL, tall=0.35)
+        sprite.stroke([top, (top[0] + inward * 1.5, height + 0.3)], POST * 0.7, paint, Material.METAL)
+        sprite.disc((top[0] + inward * 1.6, height + 0.25), 0.4, light, Material.METAL, tall=0.35)
     else:
-        sprite.disc((0, height), 0.28, light, Material.METAL)
+        sprite.disc(top, 0.28, light, Material.METAL)
 
 
 def bollard(brush: Brush, rng: Random, x: float, z: float) -> None:
@@ -49,7 +50,7 @@ def traffic_light(brush: Brush, rng: Random, x: float, z: float) -> None:
         sprite.disc((0, 3.34 - 0.34 * lamp_index), 0.14, colour, Material.SIGN)
 
 
-def sign(brush: Brush, rng: Random, x: float, z: float, post: Colour) -> None:
+def sign(brush: Brush, rng: Random, x: float, z: float, *, post: Colour) -> None:
     """Draw a road sign on its post."""
     sprite, height = brush.sprite(x, z), rng.uniform(2.0, 3.2)
     sprite.stroke([(0, 0), (0, height)], POST * 0.7, post, Material.METAL)
@@ -76,7 +77,7 @@ def _arrow(rng: Random, sprite: Sprite, y: float, size: float) -> None:
 
 
 def _board(rng: Random, sprite: Sprite, y: float, size: float) -> None:
-    half = size * rng.uniform(0.9, 2.4)
+    half = size * rng.uniform(0.9, 2.0)
     paint = hsv(rng.choice((0.6, 0.38, 0.0, 0.13)), 0.8, rng.uniform(0.35, 0.9))
     sprite.box((-half, y - size), (half, y + size), paint, Material.SIGN)
     for row in (-0.5, 0.0, 0.5):

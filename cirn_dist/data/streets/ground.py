@@ -69,7 +69,7 @@ def toned(colour: Colour, gain: float) -> Colour:
 def _pavement(brush: Brush, rng: Random, plan: Plan, side: int, paving: Colour) -> None:
     """Draw a pavement with its kerb stones and joints."""
     edge = plan.kerb[side]
-    outer = plan.walk[side] if plan.grass[side] else 40.0
+    outer = plan.walk[side] if plan.grass[side] and plan.setback[side] else 40.0
     _strip(brush, side * edge, side * (edge + outer), paving, Material.PAVING)
     _strip(brush, side * edge, side * (edge + 0.16), toned(paving, 1.15), Material.PAVING)
     if rng.random() < 0.5:

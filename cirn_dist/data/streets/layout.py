@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
+from typing import Any
 
 from cirn_dist.data.streets import buildings, furniture, people, vegetation, vehicles
 from cirn_dist.data.streets.appearance import hsv
 from cirn_dist.data.streets.canvas import Brush, World
 from cirn_dist.data.streets.ground import rectangle
 from cirn_dist.data.streets.plan import SIDES, Plan
+from cirn_dist.data.streets.vehicle_models import draw_model
 
 Shadow = tuple[list[World], float]  # Ground polygon and the share of light left there.
 
@@ -67,13 +69,21 @@ class Layout:
             count, product = count + 1, product * self.rng.random()
         return count
 
-    def _stand(
-        self, draw: Callable[..., None], x: float, z: float, radius: float, *extra: object, **named: object
+    def _add(
+        self, distance: float, draw: Callable[..., None], *where: Any, shadow: Shadow | None = None, **how: Any
     ) -> None:
+        """Add a thing drawn as draw(brush, rng, *where, **how), with its own source of chance.
+
+        So the street is the same at any size: how finely a thing is drawn does not change what is drawn after it.
+        """
+        chance = Random(self.rng.getrandbits(64))
+        self.things.append(Thing(distance, partial(draw, self.brush, chance, *where, **how), shadow))
+
+    def _stand(self, draw: Callable[..., None], x: float, z: float, radius: float = 0.2, **how: Any) -> None:
         """Add something upright at (x, z), with a round shadow, if the camera can see it."""
         if z > 1.5 and self.brush.camera.sees(x, z, 6.0):
             ring = [(x + radius * u, 0.0, z + radius * v) for u, v in _OCTAGON]
-            self.things.append(Thing(z, partial(draw, self.brush, *extra, x=x, z=z, **named), (ring, 0.55)))
+            self._add(z, draw, x, z, shadow=(ring, 0.55), **how)
 
     # Buildings and what fills the gaps between them.
 
@@ -96,8 +106,8 @@ class Layout:
     def _add_building(self, side: int, near: float, far: float, height: float) -> None:
         rng = self.rng
         x = self.plan.front(side) + abs(rng.gauss(0, 0.25)) + (rng.uniform(2, 6) if self._chance(0.08) else 0.0)
-        draw = partial(buildings.building, self.brush, rng, side, x, near, far, height)
-        self.things.append(Thing(far, draw, self._building_shadow(side * x, near, far, height)))
+        shadow = self._building_shadow(side * x, near, far, height)
+        self._add(far, buildings.building, side, x, near, far, height, shadow=shadow)
 
     def _building_shadow(self, x: float, near: float, far: float, height: float) -> Shadow:
         sun = self.brush.look.sun
@@ -112,7 +122,7 @@ class Layout:
         rng, z = self.rng, self.rng.uniform(35, 110)
         left = -self.plan.front(-1) - rng.uniform(0, 25)
         right = self.plan.front(1) + rng.uniform(0, 25)
-        self.things.append(Thing(z, partial(buildings.block, self.brush, rng, left, right, z, max(4.0, storeys))))
+        self._add(z, buildings.block, left, right, z, max(4.0, storeys))
 
     def _add_garden(self, side: int, near: float, far: float) -> None:
         rng, front = self.rng, self.plan.front(side)
@@ -121,7 +131,7 @@ class Layout:
             self._fence(side * (front - 0.1), near + 0.1, far)
         else:
             for _ in range(4):
-                self._stand(vegetation.hedge, side * front, rng.uniform(near, far), 0.8, rng)
+                self._stand(vegetation.hedge, side * front, rng.uniform(near, far), 0.8)
 
     def _add_trees_behind(self, side: int, near: float, far: float, count: int) -> None:
         for _ in range(count):
@@ -130,7 +140,7 @@ class Layout:
 
     def _tree(self, x: float, z: float) -> None:
         bare = self._chance(0.2 if self.synthetic else 0.55)
-        self._stand(vegetation.tree, x, z, 1.6, self.rng, bare=bare)
+        self._stand(vegetation.tree, x, z, 1.6, bare=bare)
 
     # The pavement.
 
@@ -149,25 +159,25 @@ class Layout:
         if self._chance(0.8):
             z, pitch, height, arm = rng.uniform(4, 20), rng.uniform(14, 28), rng.uniform(5, 9), self._chance(0.7)
             while z < 100:
-                self._stand(furniture.lamp, side * (kerb + 0.45), z, 0.15, height=height, arm=arm, paint=paint)
+                self._stand(furniture.lamp, side * (kerb + 0.45), z, height=height, arm=arm, paint=paint)
                 z += pitch
         for _ in range(rng.randrange(4)):
             x, z = side * (kerb + rng.uniform(0.3, 1.0)), rng.uniform(4.5, 35)
             kind = rng.random()
             if kind < 0.45:
-                self._stand(furniture.sign, x, z, 0.15, rng, post=paint)
+                self._stand(furniture.sign, x, z, post=paint)
             elif kind < 0.75:
-                self._stand(furniture.traffic_light, x, z, 0.15, rng)
+                self._stand(furniture.traffic_light, x, z)
             else:
-                self._stand(furniture.bollard, x, z, 0.2, rng)
+                self._stand(furniture.bollard, x, z)
         if self._chance(0.2):
             z, pitch = rng.uniform(3.5, 12), rng.uniform(1.5, 3)
             for step in range(rng.randrange(4, 9)):
-                self._stand(furniture.bollard, side * (kerb + 0.35), z + step * pitch, 0.2, rng)
+                self._stand(furniture.bollard, side * (kerb + 0.35), z + step * pitch)
         for _ in range(rng.randrange(4)):
-            self._stand(furniture.hanging_sign, side * (self.plan.front(side) - 0.4), rng.uniform(8, 32), 0.0, rng)
+            self._stand(furniture.hanging_sign, side * (self.plan.front(side) - 0.4), rng.uniform(8, 32), 0.0)
         if self._chance(0.35):
-            self._stand(furniture.clutter, side * (kerb + rng.uniform(0.4, 1.2)), rng.uniform(5, 25), 0.35, rng)
+            self._stand(furniture.clutter, side * (kerb + rng.uniform(0.4, 1.2)), rng.uniform(5, 25), 0.35)
 
     def _add_fences(self, side: int) -> None:
         rng, plan = self.rng, self.plan
@@ -181,7 +191,7 @@ class Layout:
     def _fence(self, x: float, near: float, far: float) -> None:
         near = max(near, 0.8)
         shadow = rectangle(x - 0.3, x + 0.3, near, far)
-        self.things.append(Thing(far, partial(furniture.fence, self.brush, self.rng, x, near, far), (shadow, 0.6)))
+        self._add(far, furniture.fence, x, near, far, shadow=(shadow, 0.6))
 
     def _add_people(self, side: int) -> None:
         rng, plan = self.rng, self.plan
@@ -190,14 +200,14 @@ class Layout:
             return side * (plan.kerb[side] + rng.uniform(0.3, max(0.5, plan.walk[side] - 0.2)))
 
         for _ in range(self._poisson(1.5)):
-            self._stand(people.pedestrian, spot(), rng.uniform(4, 40), 0.3, rng)
+            self._stand(people.pedestrian, spot(), rng.uniform(4, 40), 0.3)
         if self._chance(0.3):
             z = rng.uniform(6, 25)
             for _ in range(rng.randrange(2, 5)):
-                self._stand(people.pedestrian, spot(), z + rng.uniform(-1, 1), 0.3, rng)
+                self._stand(people.pedestrian, spot(), z + rng.uniform(-1, 1), 0.3)
         if self._chance(0.28):
             x = side * (plan.kerb[side] - rng.uniform(0.3, 0.8))
-            self._stand(people.cyclist, x, rng.uniform(5, 30), 0.45, rng)
+            self._stand(people.cyclist, x, rng.uniform(5, 30), 0.45)
 
     # The road.
 
@@ -225,13 +235,13 @@ class Layout:
             x = rng.uniform(-plan.kerb[-1], plan.kerb[1])
             self._vehicle(x, rng.uniform(12, 40), rng.uniform(0, 2 * math.pi), heavy=False)
         if self._chance(0.15):
-            self._stand(people.cyclist, rng.uniform(-1.2, 1.2), rng.uniform(6, 25), 0.45, rng)
+            self._stand(people.cyclist, rng.uniform(-1.2, 1.2), rng.uniform(6, 25), 0.45)
         if self._chance(0.12):
             x = rng.uniform(-plan.kerb[-1], plan.kerb[1])
-            self._stand(people.pedestrian, x, rng.uniform(6, 20), 0.3, rng)
+            self._stand(people.pedestrian, x, rng.uniform(6, 20), 0.3)
 
     def _vehicle(self, x: float, z: float, heading: float, *, heavy: bool) -> None:
-        model = vehicles.draw_model(self.rng, heavy)
+        model = draw_model(self.rng, heavy)
         nearest = 2.5 + model.length / 2
         z = max(z, nearest)
         if not self.brush.camera.sees(x, z - model.length / 2, 3.0):
@@ -239,7 +249,7 @@ class Layout:
         pose = vehicles.Pose(x, z, heading)
         half, reach = model.width / 2 * 1.12, model.length / 2 + 0.15
         shadow = [pose.world(a, 0, b) for a, b in ((-half, -reach), (half, -reach), (half, reach), (-half, reach))]
-        self.things.append(Thing(z, partial(vehicles.vehicle, self.brush, self.rng, model, pose), (shadow, 0.3)))
+        self._add(z, vehicles.vehicle, model, pose, shadow=(shadow, 0.3))
 
 
 _OCTAGON = [(math.cos(step * math.pi / 4), math.sin(step * math.pi / 4)) for step in range(8)]

@@ -81,15 +81,13 @@ def _bare_crown(
     """Draw branches over a veil: twigs too fine for a pixel mix with the sky behind them."""
     exposure, sky = brush.look.exposure, brush.look.sky.horizon
     behind = (sky[0] / exposure, sky[1] / exposure, sky[2] / exposure)
-    veil = mix(bark, behind, rng.uniform(0.12, 0.4))
-    centre, fork = (lean, trunk + radius * 1.05), (lean, trunk)
-    sprite.shape(_ragged(rng, centre, radius * 0.85, 1.15, 30, 0.25), veil, Material.TWIGS)
-    for _ in range(int(min(22, 6 + sprite.scale * 0.4))):
-        angle = rng.uniform(-1.25, 1.25)
-        reach = radius * rng.uniform(1.2, 2.0) * math.cos(angle * 0.7)
-        tip = (fork[0] + reach * math.sin(angle), fork[1] + reach * math.cos(angle))
-        elbow = (fork[0] + 0.4 * (tip[0] - fork[0]) + rng.gauss(0, 0.06) * radius, fork[1] + 0.45 * (tip[1] - fork[1]))
+    veil = mix(bark, behind, rng.uniform(0.08, 0.25))
+    centre, fork = (lean, trunk + radius * 0.95), (lean, trunk)
+    sprite.shape(_ragged(rng, centre, radius * 0.9, 1.1, 36, 0.2), veil, Material.TWIGS)
+    for _ in range(int(min(22, 4 + sprite.scale * 0.4))):
+        angle, reach = rng.uniform(0, 2 * math.pi), radius * math.sqrt(rng.uniform(0.1, 1.0))
+        tip = (centre[0] + reach * math.cos(angle), centre[1] + 1.1 * reach * math.sin(angle))
+        elbow = (fork[0] + 0.4 * (tip[0] - fork[0]) + rng.gauss(0, 0.06) * radius, fork[1] + 0.5 * (tip[1] - fork[1]))
         sprite.stroke([fork, elbow, tip], 0.05, bark, Material.BARK, rng.uniform(0.7, 1.2))
-        for _ in range(3):
-            end = (tip[0] + rng.gauss(0, 0.22) * radius, tip[1] + rng.gauss(0, 0.22) * radius)
-            sprite.stroke([elbow, end], 0.02, bark, Material.TWIGS, rng.uniform(0.8, 1.4))
+        twigs = [(tip[0] + rng.gauss(0, 0.15) * radius, tip[1] + rng.gauss(0, 0.15) * radius) for _ in range(3)]
+        sprite.stroke([twigs[0], elbow, twigs[1], tip, twigs[2]], 0.02, bark, Material.TWIGS, rng.uniform(0.8, 1.4))

@@ -1,4 +1,4 @@
-"""Cars, vans, trucks and buses: an outline in profile, extruded across the vehicle, turned to any heading."""
+"""Draws a vehicle: its model's outline extruded across the width and turned to any heading, then dressed."""
 
 from __future__ import annotations
 
@@ -10,123 +10,9 @@ from random import Random
 from cirn_dist.data.streets.appearance import Colour, Look, hsv
 from cirn_dist.data.streets.canvas import Brush, World, lerp
 from cirn_dist.data.streets.materials import Material
+from cirn_dist.data.streets.vehicle_models import Model
 
-Profile = tuple[tuple[float, float], ...]  # (share of the length from the rear, height in metres).
 RUBBER: Colour = (22.0, 22.0, 24.0)
-
-
-@dataclass(frozen=True)
-class Model:
-    """A kind of vehicle. `outline` runs from the rear sill over the roof to the front sill; `panes` names its glass edges."""
-
-    length: float
-    width: float
-    outline: Profile
-    panes: tuple[int, ...]
-    belt: float
-    side_windows: tuple[tuple[float, float], ...]
-    wheel: float = 0.31
-    taper: float = 0.14
-
-
-_CABIN = ((0.20, 0.42), (0.44, 0.66))
-HATCH = Model(
-    3.9,
-    1.70,
-    ((0, 0.28), (0.0, 0.88), (0.09, 1.42), (0.52, 1.46), (0.76, 0.95), (0.97, 0.76), (1, 0.28)),
-    (1, 3),
-    0.9,
-    ((0.12, 0.36), (0.38, 0.62)),
-)
-SALOON = Model(
-    4.5,
-    1.76,
-    ((0, 0.28), (0.0, 0.86), (0.15, 0.95), (0.30, 1.38), (0.56, 1.42), (0.74, 0.95), (0.98, 0.75), (1, 0.28)),
-    (2, 4),
-    0.92,
-    ((0.26, 0.43), (0.45, 0.64)),
-)
-ESTATE = Model(
-    4.6,
-    1.76,
-    ((0, 0.28), (0.0, 0.90), (0.06, 1.42), (0.56, 1.45), (0.74, 0.95), (0.98, 0.75), (1, 0.28)),
-    (1, 3),
-    0.92,
-    ((0.08, 0.24), (0.26, 0.43), (0.45, 0.64)),
-)
-SUV = Model(
-    4.5,
-    1.86,
-    ((0, 0.36), (0.0, 1.05), (0.05, 1.68), (0.56, 1.74), (0.70, 1.12), (0.98, 0.98), (1, 0.36)),
-    (1, 3),
-    1.05,
-    ((0.08, 0.24), (0.26, 0.43), (0.45, 0.62)),
-    0.36,
-    0.12,
-)
-MPV = Model(
-    4.3,
-    1.78,
-    ((0, 0.28), (0.0, 0.95), (0.06, 1.58), (0.50, 1.64), (0.82, 0.98), (0.97, 0.82), (1, 0.28)),
-    (1, 3),
-    0.95,
-    ((0.10, 0.28), (0.30, 0.46), (0.48, 0.66)),
-    0.31,
-    0.12,
-)
-VAN = Model(
-    5.0,
-    1.95,
-    ((0, 0.32), (0.0, 1.2), (0.01, 1.95), (0.02, 2.15), (0.74, 2.2), (0.88, 1.28), (0.98, 1.0), (1, 0.32)),
-    (1, 4),
-    1.2,
-    ((0.68, 0.83),),
-    0.34,
-    0.05,
-)
-TRUCK = Model(
-    7.0,
-    2.3,
-    ((0, 0.55), (0.0, 3.1), (0.74, 3.1), (0.98, 2.6), (1.0, 1.5), (1, 0.45)),
-    (3,),
-    1.5,
-    ((0.80, 0.93),),
-    0.45,
-    0.0,
-)
-BUS = Model(
-    10.0,
-    2.45,
-    ((0, 0.4), (0.0, 1.5), (0.004, 2.5), (0.01, 3.0), (0.98, 3.0), (1.0, 1.2), (1, 0.4)),
-    (1, 4),
-    1.3,
-    tuple((0.03 + 0.135 * row, 0.15 + 0.135 * row) for row in range(7)),
-    0.48,
-    0.02,
-)
-DECKER = Model(
-    10.0,
-    2.45,
-    (
-        (0, 0.4),
-        (0.0, 1.5),
-        (0.0, 2.3),
-        (0.0, 2.9),
-        (0.004, 3.7),
-        (0.01, 4.3),
-        (0.98, 4.3),
-        (0.99, 2.7),
-        (1.0, 1.2),
-        (1, 0.4),
-    ),
-    (1, 3, 6),
-    1.3,
-    tuple((0.03 + 0.135 * row, 0.15 + 0.135 * row) for row in range(7)),
-    0.48,
-    0.0,
-)
-_CARS = ((HATCH, 0.32), (SALOON, 0.2), (ESTATE, 0.16), (SUV, 0.1), (MPV, 0.1), (VAN, 0.12))
-_HEAVY = ((VAN, 0.5), (TRUCK, 0.15), (BUS, 0.15), (DECKER, 0.2))
 
 
 @dataclass(frozen=True)
@@ -141,12 +27,6 @@ class Pose:
         """World point from metres to the vehicle's right, up, and ahead of its middle."""
         sin, cos = math.sin(self.heading), math.cos(self.heading)
         return self.x + across * cos + along * sin, height, self.z - across * sin + along * cos
-
-
-def draw_model(rng: Random, heavy: bool) -> Model:
-    """Draw a kind of vehicle: mostly cars, or vans, trucks and buses."""
-    kinds = _HEAVY if heavy else _CARS
-    return rng.choices([model for model, _ in kinds], [weight for _, weight in kinds])[0]
 
 
 def draw_paint(rng: Random, look: Look) -> Colour:
@@ -205,9 +85,6 @@ def vehicle(brush: Brush, rng: Random, model: Model, pose: Pose) -> None:
         _strip(body, *strip)
     for side in flanks:
         _draw_flank(body, side)
-    # The end that faces the camera stands before the flank.
-    for index in (0, len(strips) - 1):
-        _strip(body, *strips[index])
 
 
 def _flank(body: _Body, side: int) -> list[World]:
@@ -261,8 +138,8 @@ def _bumper(body: _Body, quad: Sequence[World], *, rear: bool, light: float) -> 
     lit = look.lamps_lit or (rear and body.braking)
     lamp = look.glow(bright) if lit else dim
     brush.face(_inset(quad, 0.0, 1.0, 0.0, 0.3), (38, 38, 40), Material.PAINTWORK, light)
-    for left in (0.03, 0.81):
-        brush.face(_inset(quad, left, left + 0.16, 0.55, 0.85), lamp, Material.PAINTWORK, 1.0)
+    for left in (0.03, 0.82):
+        brush.face(_inset(quad, left, left + 0.15, 0.52, 0.8), lamp, Material.PAINTWORK, 1.0)
     if not rear:
         brush.face(_inset(quad, 0.24, 0.76, 0.5, 0.75), (30, 30, 32), Material.PAINTWORK, light)
     plate: Colour = (235, 205, 80) if rear else (235, 235, 230)
@@ -285,19 +162,11 @@ def _draw_flank(body: _Body, side: int) -> None:
             body.point(side, 0, high),
         ]
         brush.face(panel, body.paint, Material.PAINTWORK, light * share)
-    for low, high in _window_rows(body):
-        for start, end in model.side_windows:
+    for low, high in model.window_rows:
+        for start, end in model.windows:
             _side_window(body, side, (start, end), (low, high), light)
     for share in (0.18, 0.81):
         _wheel(body, side, share)
-
-
-def _window_rows(body: _Body) -> list[tuple[float, float]]:
-    if body.model is DECKER:
-        return [(1.35, 2.3), (2.9, 3.75)]
-    if body.model is BUS:
-        return [(1.35, 2.5)]
-    return [(body.model.belt + 0.06, body.top - 0.13)]
 
 
 def _side_window(
@@ -306,7 +175,7 @@ def _side_window(
     (start, end), (low, high) = shares, heights
     # Windows lean with the pillars: narrower at the top, within the roof.
     lean = 0.0 if body.model.taper < 0.1 else 0.05
-    first, last = body.model.side_windows[0][0], body.model.side_windows[-1][1]
+    first, last = body.model.windows[0][0], body.model.windows[-1][1]
     top_start = start + (lean if start == first else 0.0)
     top_end = end - (2 * lean if end == last else 0.0)
     quad = [
