@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 from cirn_dist.report.markup import Markup, join, tag
 from cirn_dist.report.results import Results, Row
@@ -128,14 +129,13 @@ def curve(name: str, points: Points) -> Markup:
 
 
 def smoothed(points: Points) -> Points:
-    """Average exponentially over a twentieth of the curve, unbiased at its start as Adam's moments are."""
-    decay = 1 - 1 / max(1.0, len(points) / 20)
-    total = weight = 0.0
-    path = []
-    for x, y in points:
-        total, weight = decay * total + y, decay * weight + 1
-        path.append((x, total / weight))
-    return path
+    """Average over the neighbours, a fortieth of the curve on either side; at its ends over those that are there."""
+    reach = max(1, len(points) // 40)
+    sums = list(accumulate((y for _, y in points), initial=0.0))
+    spans = ((max(i - reach, 0), min(i + reach + 1, len(points))) for i in range(len(points)))
+    return [
+        (x, (sums[stop] - sums[start]) / (stop - start)) for (x, _), (start, stop) in zip(points, spans, strict=True)
+    ]
 
 
 def thinned(points: Points) -> Points:

@@ -34,17 +34,17 @@ def write_report(run: Path) -> Path:
     results = read_results(run) if (run / RESULTS).exists() else None
     name = results.name if results else run.resolve().name
     config_file, run_file = run / "config.yaml", run / "run.json"
-    config, facts = _mapping(config_file, yaml.safe_load), _mapping(run_file, json.loads)
+    config, facts = _mapping(config_file, yaml.safe_load), flatten(_mapping(run_file, json.loads))
     kept = _mapping(run / "pseudo_label" / "summary.json", json.loads)
 
-    body = [sections.header(name, results, flatten(config))]
+    body = [sections.header(name, results, facts | flatten(config))]
     if results:
         body += [sections.scores(results), sections.classes(results), sections.panels(read_panels(run), results)]
     body += [
         sections.pairs(read_pairs(run)),
         sections.losses(_metrics_by_stage(run), results),
         sections.pseudo_labels(kept, results),
-        sections.details(flatten(facts), config_file.read_text(encoding="utf-8") if config else ""),
+        sections.details(facts, config_file.read_text(encoding="utf-8") if config else ""),
     ]
     replace_text(run / FILE_NAME, _page(name, body))
     return run / FILE_NAME

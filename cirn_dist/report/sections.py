@@ -15,8 +15,10 @@ from cirn_dist.report.trackers import Metrics
 
 NOTHING = Markup("")
 
-# What of the configuration is worth a place beside the name.
-_CONFIG_FACTS = {
+# What of run.json and the configuration is worth a place beside the name.
+_FACTS = {
+    "Started": "started",
+    "Version": "versions.cirn_dist",
     "Source": "data.source.recipe",
     "Target": "data.target.recipe",
     "Backbone": "model.backbone",
@@ -25,12 +27,10 @@ _CONFIG_FACTS = {
 }
 
 
-def header(name: str, results: Results | None, config: Mapping[str, Any]) -> Markup:
-    """Say what ran and, in a sentence and its numbers, what came out."""
+def header(name: str, results: Results | None, known: Mapping[str, Any]) -> Markup:
+    """Say what ran and, in a sentence and its numbers, what came out; `known` is by dotted key."""
     facts = {"Seed": str(results.seed)} if results else {}
-    facts |= {
-        label: _file_name(str(config[key])) for label, key in _CONFIG_FACTS.items() if config.get(key) is not None
-    }
+    facts |= {label: _file_name(str(known[key])) for label, key in _FACTS.items() if known.get(key) is not None}
     if results and (seconds := sum(row.seconds for row in results.rows)):
         facts["Stages took"] = duration(seconds)
     chips = (tag("li", tag("span", label), value) for label, value in facts.items())
@@ -73,7 +73,7 @@ def _key_numbers(results: Results) -> Markup:
         (f"{gain:+.1f}", "points gained" if gain >= 0 else "points lost", f"over {first.title}"),
     ]
     if first.adabn and first.adabn.miou is not None:
-        cards.insert(1, (percent(first.adabn.miou), "AdaBN", f"{first.title}, BatchNorm re-estimated"))
+        cards.insert(1, (percent(first.adabn.miou), "AdaBN", f"{first.title}, re-estimated"))
     return tag(
         "dl",
         *(tag("div", tag("dt", title, tag("small", note)), tag("dd", number)) for number, title, note in cards),
@@ -130,7 +130,8 @@ def classes(results: Results) -> Markup:
                 *(_cell(percent(value), strong=i in top) for i, value in enumerate(ious)),
             )
         )
-    heads = ("Class", "0 – 100", *(row.title for row in results.rows))
+    scale = tag("div", tag("span", "0"), tag("span", "100"), class_="scale")
+    heads = ("Class", scale, *(row.title for row in results.rows))
     text = f"IoU per class, in percent. The drawing goes from {scored[0].title} (ring) to {scored[-1].title} (dot)."
     return _section("Classes", text, _table(heads, body, class_="classes"))
 
@@ -178,7 +179,7 @@ def losses(logs: Mapping[str, Sequence[Metrics]], results: Results | None) -> Ma
             speed = sum(record.images_per_second for record in records) / len(records)
             note = tag("small", f"{records[-1].iteration:,} iterations, {speed:.1f} images/s")
             parts.append(join(tag("h3", title, note), tag("div", *charts, class_="curves")))
-    text = "Each logged value behind, its running average in front; the number is the last average."
+    text = "Each logged value behind, the average of its neighbours in front; the number is the last average."
     return _section("Losses", text, *parts) if parts else NOTHING
 
 
@@ -244,7 +245,7 @@ def _cell(text: str, *, strong: bool = False) -> Markup:
 
 
 def _picture(title: str, uri: str, class_: str | None = None) -> Markup:
-    return tag("figure", tag("img", src=uri, alt=title, class_=class_, loading="lazy"), tag("figcaption", title))
+    return tag("figure", tag("figcaption", title), tag("img", src=uri, alt=title, class_=class_))
 
 
 def _file_name(text: str) -> str:

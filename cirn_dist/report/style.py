@@ -35,7 +35,7 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .chips li { border: 1px solid var(--line); background: var(--card); border-radius: 99px; padding: 3px 12px;
   font-size: 13px; }
 .chips span { color: var(--soft); margin-right: 7px; }
-.headline { font-size: clamp(18px, 2.6vw, 23px); line-height: 1.4; max-width: 48ch; letter-spacing: -.01em;
+.headline { font-size: clamp(18px, 2.6vw, 23px); line-height: 1.4; max-width: 60ch; letter-spacing: -.01em;
   margin-bottom: 26px; }
 .numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 1px; margin: 0;
   background: var(--line); border: 1px solid var(--line); border-radius: 14px; overflow: hidden; }
@@ -78,6 +78,7 @@ thead th { border: 0; color: var(--soft); font-weight: 500; font-size: 13px; ver
 tbody th { font-weight: 550; }
 tbody th small { display: block; color: var(--soft); font-weight: 400; font-size: 12.5px; }
 td { color: var(--soft); }
+td:nth-child(2):not(.drawn) { color: var(--ink); }
 td b { color: var(--ink); font-weight: 700; }
 .classes th, .classes td { padding-top: 6px; padding-bottom: 6px; vertical-align: middle; white-space: nowrap; }
 .classes thead th { white-space: normal; vertical-align: bottom; }
@@ -85,6 +86,7 @@ td b { color: var(--ink); font-weight: 700; }
 .swatch { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 9px; flex: none;
   vertical-align: -1px; box-shadow: inset 0 0 0 1px color-mix(in srgb, var(--ink) 18%, transparent); }
 .keys .swatch { margin: 0; }
+.scale { display: flex; justify-content: space-between; }
 .dumbbell { position: relative; height: 12px; }
 .dumbbell::before { content: ""; position: absolute; inset: 5.5px 0 auto; height: 1px; background: var(--line); }
 .way, .dot { position: absolute; top: 50%; transform: translateY(-50%); }
@@ -103,7 +105,11 @@ td b { color: var(--ink); font-weight: 700; }
 .pairs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 0 26px; }
 img { display: block; width: 100%; border-radius: 7px; }
 img.labels { image-rendering: pixelated; }
-figcaption { font-size: 12.5px; color: var(--soft); margin-top: 5px; }
+figcaption { font-size: 12.5px; color: var(--soft); margin-bottom: 4px; }
+@media (min-width: 641px) {
+  section > .pictures + .pictures { margin-top: 10px; }
+  section > .pictures + .pictures figcaption { display: none; }
+}
 
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 270px), 1fr)); gap: 20px 26px; }
 .curve figcaption { display: flex; justify-content: space-between; margin: 0 0 2px; padding: 0 8px 0 42px; }
@@ -135,6 +141,8 @@ pre { overflow-x: auto; font: 12.5px/1.55 ui-monospace, "SF Mono", Menlo, Consol
   .bar-row .name { grid-column: 1 / -1; }
   .bar-row > span:empty { display: none; }
   th, td { padding-left: 16px; }
+  tbody th { min-width: 130px; }
+  .classes tbody th { min-width: 0; }
 }
 @media print { body { background: none; } section { break-inside: avoid; } }
 """

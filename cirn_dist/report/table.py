@@ -28,14 +28,15 @@ def miou_cells(row: Row) -> tuple[float | None, ...]:
 
 
 def best(values: Sequence[float | None]) -> set[int]:
-    """Find the positions of the highest score as printed, so that two equal printed numbers are both marked."""
-    printed = [percent(value) for value in values]
-    known = [float(text) for text in printed if text != DASH]
-    return {i for i, text in enumerate(printed) if text != DASH and float(text) == max(known)}
+    """Find where the highest of at least two scores is, as printed: two equal printed numbers are both marked."""
+    known = {i: float(percent(value)) for i, value in enumerate(values) if value is not None}
+    return {i for i, value in known.items() if value == max(known.values())} if len(known) > 1 else set()
 
 
 def results_table(results: Results) -> RenderableType:
     """Lay out the run's results: mean IoU per stage with its baselines, then IoU per class; both in percent."""
+    if not results.rows:
+        return Text("No stage is scored yet.", style="dim")
     if all(value is None for row in results.rows for value in miou_cells(row)):
         return Text("The target has no labels, so no stage is scored.", style="dim")
     return Group(_stages(results), Text(), _classes(results))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Annotated, Any, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from cirn_dist.errors import ConfigError
 from cirn_dist.report.results import replace_text
@@ -16,17 +17,25 @@ from cirn_dist.report.results import replace_text
 FILE_NAME = "metrics.jsonl"
 
 
+def _finite(value: Any) -> Any:
+    """Turn NaN and infinity into None: JSON has neither."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Loss = Annotated[float | None, BeforeValidator(_finite)]
+
+
 class Metrics(BaseModel):
     """What is logged about one step: losses by name, learning rates by player; a non-finite loss is None."""
 
     # An older reader meets the fields of a newer writer; it takes what it knows.
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     step: int
     iteration: int
     time: float
     images_per_second: float
-    losses: dict[str, float | None]
+    losses: dict[str, Loss]
     rates: dict[str, float] = {}
 
 
