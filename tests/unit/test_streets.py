@@ -60,7 +60,7 @@ def test_seed_index_and_appearance_each_change_the_street() -> None:
 
 
 @pytest.mark.parametrize("appearance", APPEARANCES)
-@pytest.mark.parametrize(("width", "height"), [(64, 48), (61, 47), (48, 96), (16, 16), (700, 40), (2048, 1024)])
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (61, 47), (48, 96), (16, 16), (700, 40), (1300, 560)])
 def test_any_size(width: int, height: int, appearance: Appearance) -> None:
     image, label = render(5, 1, width, height, appearance)
     assert image.shape == (height, width, 3)
@@ -68,6 +68,10 @@ def test_any_size(width: int, height: int, appearance: Appearance) -> None:
     assert image.dtype == label.dtype == np.uint8
     assert set(np.unique(label)) <= {*range(11), IGNORE}
     assert image.std() > 10
+
+
+def test_the_largest_size_of_real_data_sets() -> None:
+    assert render(5, 1, 2048, 1024, "photo")[0].shape == (1024, 2048, 3)
 
 
 def test_a_side_too_short_is_refused() -> None:
@@ -140,16 +144,16 @@ def test_edges_of_image_and_label_coincide() -> None:
     assert at_edge > 5 * max(beside)
 
 
-def test_poles_survive_at_160x120() -> None:
-    pole = CLASSES.index("pole")
-    shown = 0
+def test_poles_are_seen_at_160x120() -> None:
+    """Poles no wider than a pixel are drawn, and differ from what is left of them as their label does."""
+    contrasts = []
     for index in range(20):
         image, label = render(6, index, 160, 120)
-        below = image.astype(np.int16).sum(-1)
-        mask = label == pole
-        left, right = mask[:, 1:-1] & ~mask[:, :-2] & ~mask[:, 2:], np.abs(below[:, 1:-1] - below[:, :-2])
-        shown += bool(mask.any()) and (not left.any() or float(right[left].mean()) > 40)
-    assert shown >= 18
+        pole = label == CLASSES.index("pole")
+        thin = pole[:, 1:-1] & ~pole[:, :-2] & ~pole[:, 2:]
+        step = np.abs(np.diff(image.astype(np.int16), axis=1)).sum(-1)[:, :-1]
+        contrasts.append(step[thin].mean() if thin.any() else 0.0)
+    assert np.quantile(contrasts, 0.1) > 40
 
 
 @pytest.mark.parametrize("appearance", APPEARANCES)
@@ -157,7 +161,7 @@ def test_speed(appearance: Appearance) -> None:
     """At least 12 images a second of one core at 480x360, under load too; alone on a core it is some 40."""
     render(0, 0, 480, 360, appearance)
     times = []
-    for index in range(16):
+    for index in range(10):
         start = time.thread_time()
         render(1, index, 480, 360, appearance)
         times.append(time.thread_time() - start)

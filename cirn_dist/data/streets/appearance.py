@@ -30,6 +30,11 @@ def mix(a: Colour, b: Colour, share: float) -> Colour:
     return a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share, a[2] + (b[2] - a[2]) * share
 
 
+def toned(colour: Colour, gain: float) -> Colour:
+    """Make a colour lighter or darker."""
+    return colour[0] * gain, colour[1] * gain, colour[2] * gain
+
+
 @dataclass(frozen=True)
 class Sky:
     """Two colours of a vertical gradient and the clouds over it."""
@@ -93,8 +98,7 @@ class Look:
 
     def glow(self, paint: Colour) -> Colour:
         """Paint of a light source: it keeps its brightness however dark the scene is."""
-        boost = 1.0 / self.exposure
-        return paint[0] * boost, paint[1] * boost, paint[2] * boost
+        return toned(paint, 1.0 / self.exposure)
 
 
 def draw_look(rng: Random, appearance: Appearance) -> Look:
@@ -103,7 +107,6 @@ def draw_look(rng: Random, appearance: Appearance) -> Look:
     weather = rng.choices(list(habits), list(habits.values()))[0]
     sky = _synthetic_sky(rng, weather) if appearance == "synthetic" else _photo_sky(rng, weather)
     exposure = _exposure(rng, appearance, weather)
-    low = sky.horizon
     haze_share = 0.92 if appearance == "synthetic" else 0.55
     return Look(
         appearance,
@@ -113,7 +116,7 @@ def draw_look(rng: Random, appearance: Appearance) -> Look:
         rng.uniform(0.9, 1.2) if appearance == "synthetic" else rng.uniform(0.35, 0.85),
         exposure,
         _sun(rng, weather),
-        (low[0] * haze_share, low[1] * haze_share, low[2] * haze_share),
+        toned(sky.horizon, haze_share),
         rng.uniform(180, 700),
     )
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
-from cirn_dist.data.streets.appearance import Colour, Look, hsv
+from cirn_dist.data.streets.appearance import Colour, Look, hsv, toned
 from cirn_dist.data.streets.canvas import Brush, World
 from cirn_dist.data.streets.materials import Material
 
-Plan = tuple[float, float]  # (x, z) on the ground, metres.
+Spot = tuple[float, float]  # (x, z) on the ground, metres.
 _BRICKS = (0.02, 0.05, 0.08, 0.11, 0.13)
 
 
@@ -34,8 +34,8 @@ class Style:
 class Wall:
     """An upright rectangle over the plan from `start` to `end`; it may be seen from either side."""
 
-    start: Plan
-    end: Plan
+    start: Spot
+    end: Spot
     height: float
     light: float
 
@@ -72,14 +72,14 @@ def draw_style(rng: Random, look: Look) -> Style:
         pale = rng.random() < 0.4
         value = rng.uniform(0.75, 1.0) if pale else rng.uniform(0.3, 0.65)
         paint = hsv(rng.choice(_BRICKS), rng.uniform(0.05, 0.2) if pale else rng.uniform(0.15, 0.5), value)
-    trim = (238.0, 238.0, 232.0) if rng.random() < 0.6 else tuple(channel * 0.7 for channel in paint)
+    trim = (238.0, 238.0, 232.0) if rng.random() < 0.6 else toned(paint, 0.7)
     lit = look.lamps_lit and rng.random() < 0.4
     glass = hsv(rng.uniform(0.5, 0.62), rng.uniform(0.05, 0.4), rng.uniform(0.12, 0.6))
     return Style(
         paint,
         hsv(rng.choice((0.02, 0.05, 0.6)), rng.uniform(0.1, 0.5), rng.uniform(0.22, 0.5)),
         look.glow((150, 120, 60)) if lit else glass,
-        (trim[0], trim[1], trim[2]),
+        trim,
         rng.uniform(2.7, 3.6),
         rng.uniform(1.8, 4.0),
         rng.uniform(0.35, 0.75),
@@ -91,8 +91,7 @@ def draw_style(rng: Random, look: Look) -> Style:
 def building(brush: Brush, rng: Random, side: int, x: float, near: float, far: float, height: float) -> None:
     """Draw a building whose street wall stands `x` metres to `side` (-1 left, 1 right), from `near` to `far`."""
     style = draw_style(rng, brush.look)
-    depth = rng.uniform(6, 12)
-    front, back = side * x, side * (x + depth)
+    front, back = side * x, side * (x + rng.uniform(6, 12))
     look = brush.look
     end_wall = Wall((front, near), (back, near), height, look.light((0, 0, -1)))
     street_wall = Wall((front, near), (front, far), height, look.light((-side, 0, 0)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 
-from cirn_dist.data.streets.appearance import Colour, hsv
+from cirn_dist.data.streets.appearance import Colour, hsv, toned
 from cirn_dist.data.streets.canvas import Brush, World
 from cirn_dist.data.streets.materials import Material
 from cirn_dist.data.streets.plan import SIDES, Plan
@@ -18,6 +19,12 @@ _STATIONS = (0.7, 1.2, 2.0, 3.5, 6.0, 9.0, 13.0, 18.0, 26.0, 38.0, 55.0, 80.0, 1
 def rectangle(left: float, right: float, near: float, far: float) -> list[World]:
     """Corners of a rectangle on the ground."""
     return [(left, 0.0, near), (right, 0.0, near), (right, 0.0, far), (left, 0.0, far)]
+
+
+def disc(x: float, z: float, radius: float) -> list[World]:
+    """Corners of an octagon on the ground."""
+    turns = [step * math.pi / 4 for step in range(8)]
+    return [(x + radius * math.cos(turn), 0.0, z + radius * math.sin(turn)) for turn in turns]
 
 
 def _strip(
@@ -59,11 +66,6 @@ def _wear(brush: Brush, rng: Random, plan: Plan, asphalt: Colour) -> None:
         x, z = rng.uniform(left, right - 1.0), rng.uniform(3, 25)
         patch = rectangle(x, x + rng.uniform(0.4, 1.6), z, z + rng.uniform(0.4, 4.0))
         brush.face(patch, asphalt, Material.ASPHALT, rng.uniform(0.75, 1.1))
-
-
-def toned(colour: Colour, gain: float) -> Colour:
-    """A colour made lighter or darker."""
-    return colour[0] * gain, colour[1] * gain, colour[2] * gain
 
 
 def _pavement(brush: Brush, rng: Random, plan: Plan, side: int, paving: Colour) -> None:

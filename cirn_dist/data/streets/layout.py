@@ -12,8 +12,8 @@ from typing import Any
 from cirn_dist.data.streets import buildings, furniture, people, vegetation, vehicles
 from cirn_dist.data.streets.appearance import hsv
 from cirn_dist.data.streets.canvas import Brush, World
-from cirn_dist.data.streets.ground import rectangle
-from cirn_dist.data.streets.plan import SIDES, Plan
+from cirn_dist.data.streets.ground import disc, rectangle
+from cirn_dist.data.streets.plan import SIDES, Plan, poisson
 from cirn_dist.data.streets.vehicle_models import draw_model
 
 Shadow = tuple[list[World], float]  # Ground polygon and the share of light left there.
@@ -62,13 +62,6 @@ class Layout:
     def _chance(self, probability: float) -> bool:
         return self.rng.random() < probability
 
-    def _poisson(self, mean: float) -> int:
-        """Draw a Poisson count (Knuth's product of uniforms)."""
-        count, product, floor = 0, self.rng.random(), math.exp(-mean)
-        while product > floor:
-            count, product = count + 1, product * self.rng.random()
-        return count
-
     def _add(
         self, distance: float, draw: Callable[..., None], *where: Any, shadow: Shadow | None = None, **how: Any
     ) -> None:
@@ -80,10 +73,9 @@ class Layout:
         self.things.append(Thing(distance, partial(draw, self.brush, chance, *where, **how), shadow))
 
     def _stand(self, draw: Callable[..., None], x: float, z: float, radius: float = 0.2, **how: Any) -> None:
-        """Add something upright at (x, z), with a round shadow, if the camera can see it."""
-        if z > 1.5 and self.brush.camera.sees(x, z, 6.0):
-            ring = [(x + radius * u, 0.0, z + radius * v) for u, v in _OCTAGON]
-            self._add(z, draw, x, z, shadow=(ring, 0.55), **how)
+        """Add something upright at (x, z), with a round shadow, where the camera sees it, not in the side street."""
+        if z > 1.5 and self.brush.camera.sees(x, z, 6.0) and not self.plan.in_side_street(x, z):
+            self._add(z, draw, x, z, shadow=(disc(x, z, radius), 0.55), **how)
 
     # Buildings and what fills the gaps between them.
 
@@ -189,6 +181,8 @@ class Layout:
             self._fence(side * (plan.kerb[side] + plan.walk[side]), near, near + rng.uniform(8, 35))
 
     def _fence(self, x: float, near: float, far: float) -> None:
+        if self.plan.opens(1 if x > 0 else -1, near, far):
+            return
         near = max(near, 0.8)
         shadow = rectangle(x - 0.3, x + 0.3, near, far)
         self._add(far, furniture.fence, x, near, far, shadow=(shadow, 0.6))
@@ -199,7 +193,7 @@ class Layout:
         def spot() -> float:
             return side * (plan.kerb[side] + rng.uniform(0.3, max(0.5, plan.walk[side] - 0.2)))
 
-        for _ in range(self._poisson(1.5)):
+        for _ in range(poisson(self.rng, 1.5)):
             self._stand(people.pedestrian, spot(), rng.uniform(4, 40), 0.3)
         if self._chance(0.3):
             z = rng.uniform(6, 25)
@@ -228,7 +222,7 @@ class Layout:
         if self._chance(0.55):
             self._vehicle(rng.gauss(0, 0.3), rng.uniform(7.5, 36), rng.gauss(0, 0.04), heavy=self._chance(0.15))
         lane = plan.traffic_side * min(plan.kerb[plan.traffic_side] - 1.2, 3.2)
-        for _ in range(self._poisson(1.0)):
+        for _ in range(poisson(self.rng, 1.0)):
             heading = math.pi + rng.gauss(0, 0.05)
             self._vehicle(lane + rng.gauss(0, 0.2), rng.uniform(7, 58), heading, heavy=self._chance(0.15))
         if self._chance(0.15):
@@ -250,6 +244,3 @@ class Layout:
         half, reach = model.width / 2 * 1.12, model.length / 2 + 0.15
         shadow = [pose.world(a, 0, b) for a, b in ((-half, -reach), (half, -reach), (half, reach), (-half, reach))]
         self._add(z, vehicles.vehicle, model, pose, shadow=(shadow, 0.3))
-
-
-_OCTAGON = [(math.cos(step * math.pi / 4), math.sin(step * math.pi / 4)) for step in range(8)]

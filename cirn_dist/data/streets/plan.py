@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from random import Random
 
@@ -39,6 +40,19 @@ class Plan:
         """Whether a plot from near to far would stand in the side street."""
         gap = self.side_street
         return gap is not None and gap.side == side and near < gap.far and far > gap.near
+
+    def in_side_street(self, x: float, z: float) -> bool:
+        """Whether (x, z) lies on the side street's asphalt, beyond the kerb."""
+        side = 1 if x > 0 else -1
+        return abs(x) > self.kerb[side] and self.opens(side, z, z)
+
+
+def poisson(rng: Random, mean: float) -> int:
+    """Draw a Poisson count as Knuth does, by a product of uniforms."""
+    count, product, floor = 0, rng.random(), math.exp(-mean)
+    while product > floor:
+        count, product = count + 1, product * rng.random()
+    return count
 
 
 def draw_plan(rng: Random) -> Plan:

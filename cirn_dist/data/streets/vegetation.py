@@ -79,9 +79,7 @@ def _bare_crown(
     brush: Brush, rng: Random, sprite: Sprite, trunk: float, radius: float, lean: float, bark: Colour
 ) -> None:
     """Draw branches over a veil: twigs too fine for a pixel mix with the sky behind them."""
-    exposure, sky = brush.look.exposure, brush.look.sky.horizon
-    behind = (sky[0] / exposure, sky[1] / exposure, sky[2] / exposure)
-    veil = mix(bark, behind, rng.uniform(0.08, 0.25))
+    veil = mix(bark, brush.look.glow(brush.look.sky.horizon), rng.uniform(0.08, 0.25))
     centre, fork = (lean, trunk + radius * 0.95), (lean, trunk)
     sprite.shape(_ragged(rng, centre, radius * 0.9, 1.1, 36, 0.2), veil, Material.TWIGS)
     for _ in range(int(min(22, 4 + sprite.scale * 0.4))):
