@@ -107,8 +107,9 @@ def supervision(
 
 def cosine_distance(p1: Tensor, p2: Tensor) -> Tensor:
     """Return R(p1, p2) = 1 - cos(softmax(p1), softmax(p2)) per pixel: (N, C, H, W) logits -> (N, 1, H, W) in [0, 1]."""
-    first, second = p1.float().softmax(dim=1), p2.float().softmax(dim=1)
-    return 1 - F.cosine_similarity(first, second, dim=1).unsqueeze(1)
+    first, second = (F.normalize(p.float().softmax(dim=1), dim=1) for p in (p1, p2))
+    # Half the squared distance of unit vectors is the same; 1 - cos would round to noise where the heads agree.
+    return (first - second).square().sum(dim=1, keepdim=True) / 2
 
 
 def pixel_weights(p1: Tensor, p2: Tensor, *, lambda_cos: float = 40.0, epsilon: float = 0.4) -> Tensor:

@@ -163,6 +163,10 @@ def test_cosine_distance_is_per_pixel_over_probabilities() -> None:
     assert r.shape == (2, 1, 3, 4)
     np.testing.assert_allclose(np64(r)[:, 0], np_distance(np64(l1), np64(l2)), atol=1e-6)
     np.testing.assert_allclose(np64(losses.cosine_distance(l1, l1)), 0, atol=1e-6)
+    near = l1 + 0.001 * l2  # where both heads agree, R is far below float32's resolution of 1
+    exact = np_distance(np64(l1), np64(near))
+    assert exact.max() < 1e-5
+    np.testing.assert_allclose(np64(losses.cosine_distance(l1, near))[:, 0], exact, rtol=0.01, atol=1e-12)
     opposite = torch.tensor([50.0, -50.0]).view(1, 2, 1, 1)
     assert losses.cosine_distance(opposite, -opposite).item() == pytest.approx(1.0)
 
