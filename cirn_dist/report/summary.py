@@ -56,25 +56,25 @@ class Summary(BaseModel):
 
     def markdown(self) -> str:
         """Write the summary as a Markdown table, in percent."""
-        head, *rows = self._grid()
+        head, *rows = self._grid("{mean} ± {std} ({low} to {high})")
         lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
         return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines) + "\n"
 
     def __rich__(self) -> Table:
-        title = f"Target mIoU, %: mean ± standard deviation (lowest to highest) of {len(self.seeds)} seeds"
-        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-        head, *rows = self._grid()
+        title = f"Target mIoU, %: mean ± standard deviation, lowest..highest of {len(self.seeds)} seeds"
+        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        head, *rows = self._grid("{mean} ± {std}\n{low}..{high}")  # in two lines six columns fit a terminal
         for i, heading in enumerate(head):
             table.add_column(heading, justify="right" if i else "left")
         for row in rows:
             table.add_row(*map(Text, row))
         return table
 
-    def _grid(self) -> list[list[str]]:
+    def _grid(self, form: str) -> list[list[str]]:
         first = self.stages[0].title if self.stages else "the first stage"
         head = ["Stage", *COLUMNS, f"over {first}"]
         return [head] + [
-            [stage.title, *map(_cell, stage.cells), _cell(stage.gain, "+") if i else DASH]
+            [stage.title, *(_cell(cell, form) for cell in stage.cells), _cell(stage.gain, form, "+") if i else DASH]
             for i, stage in enumerate(self.stages)
         ]
 
@@ -124,10 +124,8 @@ def _spread(values: Sequence[float | None]) -> Spread | None:
     return Spread.of(known) if len(known) == len(values) else None
 
 
-def _cell(spread: Spread | None, sign: str = "") -> str:
+def _cell(spread: Spread | None, form: str, sign: str = "") -> str:
     if spread is None:
         return DASH
-    text = f"{100 * spread.mean:{sign}.1f}"
-    if spread.std is None:
-        return text
-    return f"{text} ± {100 * spread.std:.1f} ({100 * spread.low:{sign}.1f} to {100 * spread.high:{sign}.1f})"
+    mean, low, high = (f"{100 * value:{sign}.1f}" for value in (spread.mean, spread.low, spread.high))
+    return mean if spread.std is None else form.format(mean=mean, std=f"{100 * spread.std:.1f}", low=low, high=high)
