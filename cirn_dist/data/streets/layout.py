@@ -81,7 +81,7 @@ class Layout:
 
     def _add_row(self, side: int, storeys: float) -> None:
         rng, plan = self.rng, self.plan
-        green = 0.1 if self._chance(0.7) else 0.45
+        green = 0.14 if self._chance(0.65) else 0.5
         z = rng.uniform(-6, 2)
         while z < 130:
             near, far = max(z, 0.8), z + rng.uniform(5, 18)
@@ -131,14 +131,14 @@ class Layout:
             self._tree(x, self.rng.uniform(near + 2, far + 3))
 
     def _tree(self, x: float, z: float) -> None:
-        bare = self._chance(0.2 if self.synthetic else 0.55)
+        bare = self._chance(0.4 if self.synthetic else 0.55)
         self._stand(vegetation.tree, x, z, 1.6, bare=bare)
 
     # The pavement.
 
     def _add_street_trees(self, side: int) -> None:
         rng, plan = self.rng, self.plan
-        if not self._chance(0.34):
+        if not self._chance(0.4):
             return
         z, pitch = rng.uniform(6, 16), rng.uniform(7, 14)
         while z < 80:
@@ -173,10 +173,10 @@ class Layout:
 
     def _add_fences(self, side: int) -> None:
         rng, plan = self.rng, self.plan
-        if self._chance(0.15):
+        if self._chance(0.22):
             near = rng.uniform(3, 25)
             self._fence(side * (plan.kerb[side] + 0.3), near, near + rng.uniform(4, 15))
-        if self._chance(0.3) and plan.setback[side] > 0.8:
+        if self._chance(0.55) and plan.setback[side] > 0.8:
             near = rng.uniform(3, 12)
             self._fence(side * (plan.kerb[side] + plan.walk[side]), near, near + rng.uniform(8, 35))
 

@@ -12,7 +12,7 @@ from cirn_dist.data.streets.materials import Material
 
 def leaf_paint(rng: Random) -> Colour:
     """Draw the colour of a plant's leaves."""
-    return hsv(rng.uniform(0.18, 0.36), rng.uniform(0.35, 0.8), rng.uniform(0.3, 0.62))
+    return hsv(rng.uniform(0.14, 0.36), rng.uniform(0.2, 0.8), rng.uniform(0.25, 0.62))
 
 
 def tree(brush: Brush, rng: Random, x: float, z: float, *, bare: bool) -> None:

@@ -59,6 +59,11 @@ class _Body:
         """World point on the body; side -1 is the left flank, 1 the right."""
         return self.pose.world(side * self.half(height), height, (share - 0.5) * self.model.length)
 
+    def distance(self, index: int) -> float:
+        """Distance of the middle of edge `index` of the outline."""
+        (share0, low), (share1, high) = self.model.outline[index : index + 2]
+        return self.point(0, (share0 + share1) / 2, (low + high) / 2)[2]
+
     def visible(self, corners: Sequence[World]) -> bool:
         """Whether a face, wound anticlockwise seen from outside, turns to the camera."""
         pixels = self.brush.camera.project(*corners)
@@ -75,16 +80,11 @@ def vehicle(brush: Brush, rng: Random, model: Model, pose: Pose) -> None:
     """Draw a vehicle."""
     body = _Body(brush, rng, model, pose)
     _underside(body)
-    outline = model.outline
-    strips = [(index, *outline[index], *outline[index + 1]) for index in range(len(outline) - 1)]
-    parts = [
-        (body.point(0, (s0 + s1) / 2, (y0 + y1) / 2)[2], strip) for strip in strips for _, s0, y0, s1, y1 in [strip]
-    ]
-    flanks = [side for side in (-1, 1) if body.visible(_flank(body, side))]
-    for _, strip in sorted(parts, key=lambda part: -part[0]):
-        _strip(body, *strip)
-    for side in flanks:
-        _draw_flank(body, side)
+    for index in sorted(range(len(model.outline) - 1), key=body.distance, reverse=True):
+        _strip(body, index)
+    for side in (-1, 1):
+        if body.visible(_flank(body, side)):
+            _draw_flank(body, side)
 
 
 def _flank(body: _Body, side: int) -> list[World]:
@@ -92,8 +92,9 @@ def _flank(body: _Body, side: int) -> list[World]:
     return corners if side < 0 else corners[::-1]
 
 
-def _strip(body: _Body, index: int, share0: float, low: float, share1: float, high: float) -> None:
-    """Draw the part of the body across its width between two neighbours on the outline."""
+def _strip(body: _Body, index: int) -> None:
+    """Draw the part of the body across its width along edge `index` of the outline."""
+    (share0, low), (share1, high) = body.model.outline[index : index + 2]
     quad = [
         body.point(-1, share0, low),
         body.point(1, share0, low),
