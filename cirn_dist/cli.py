@@ -61,7 +61,7 @@ def report(
     if len(runs) == 1:
         print(write_report(runs[0]))
     summary = summarise_seeds(runs)
-    Console().print(summary.table())
+    Console().print(summary)
     if json is not None:
         json.write_text(summary.model_dump_json(indent=2), encoding="utf-8")
 

@@ -57,9 +57,9 @@ class Acm(Section):
 class Model(Section):
     """The segmenter: DeepLab-v2 with C and ACM."""
 
-    backbone: Literal[
-        "resnet101", "resnet101_caffe", "resnet50", "resnet34", "resnet18", "mobilenet_v2", "tiny"
-    ] = "resnet101"
+    backbone: Literal["resnet101", "resnet101_caffe", "resnet50", "resnet34", "resnet18", "mobilenet_v2", "tiny"] = (
+        "resnet101"
+    )
     weights: str | None = Field("imagenet", description="imagenet (torchvision's download), a file, or null")
     norm: Literal["auto", "sync", "batch", "frozen"] = "auto"
     freeze_affine: bool = True
@@ -158,9 +158,8 @@ class Adapt(SegmenterTraining):
 class PseudoLabel(Section):
     """Pseudo labels of the target images."""
 
-    portion: float = Field(0.5, gt=0, le=1, description="most confident share kept per predicted class; 0.5 is the median")
+    portion: float = Field(0.5, gt=0, le=1, description="most confident share kept per class; 0.5 is the median")
     cap: float = Field(0.9, gt=0, le=1, description="a threshold never exceeds this")
-    flip: bool = False
 
 
 class SelfTrain(SegmenterTraining):

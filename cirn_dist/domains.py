@@ -10,7 +10,8 @@ from cirn_dist.config import Domain
 from cirn_dist.data.index import INDEX, ShardSet
 from cirn_dist.data.pack import pack
 from cirn_dist.engine.run import Run
-from cirn_dist.errors import ConfigError, DataError
+from cirn_dist.engine.signals import Stopped
+from cirn_dist.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,7 @@ def open_domains(run: Run) -> Domains:
     source = _open(run, "source", data.source, labels=True)
     target = _open(run, "target", data.target, labels=False)
     scored = _open(run, "scored", data.target, labels=True) if data.target.score_split else None
-    for name, shards in (("source", source), ("scored", scored)):
-        if shards is None:
-            continue
+    for shards in filter(None, (source, scored)):
         space = shards.label_space.name if shards.label_space else "no labels"
         if space != data.label_space:
             raise ConfigError(
@@ -57,6 +56,11 @@ def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain,
     folder = run.folder / "data" / name
     split = (domain.score_split if name == "scored" else domain.split) or domain.split
 
+    def advance(done: int, total: int) -> None:
+        run.progress.update(done, {}, 0.0)
+        if run.stop:
+            raise Stopped("stopped; finished shards are kept", f"packing {name}", run.stop.interrupted)
+
     def work() -> Path:
         return pack(
             domain.recipe,
@@ -70,7 +74,7 @@ def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain,
             workers=max(1, data.workers),
             shard_mb=data.shard_mb,
             options=domain.score_options if name == "scored" else domain.options,
-            progress=lambda done, total: run.progress.update(done, {}, 0.0),
+            progress=advance,
         ).path
 
     run.progress.start("data", 0)

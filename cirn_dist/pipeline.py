@@ -57,8 +57,15 @@ def table_rows(config: Config) -> list[TableRow]:
     The CIR row is supervised training on the CIR without adaptation: the control of stage 2.
     """
     if not config.controls:
-        return [TableRow(*row) for row in (
-            ("source", "Source only"), ("cir", "CIR"), ("adapt", "CIR + ASS"), ("self_train", "CIR + ASS + ST"))]
+        return [
+            TableRow(*row)
+            for row in (
+                ("source", "Source only"),
+                ("cir", "CIR"),
+                ("adapt", "CIR + ASS"),
+                ("self_train", "CIR + ASS + ST"),
+            )
+        ]
     longer = "source_control" if _has_source_control(config) else "source"
     return [
         TableRow("source", "Source only"),
@@ -118,6 +125,7 @@ class _Walk:
         self.run.progress.finish(stage, note)
         if scores:
             self.results()
+        self.run.pause_point(stage)
 
     def make(self, stage: str, work: Callable[[], ShardSet]) -> ShardSet:
         """Make a derived shard set, or open the one that is there."""

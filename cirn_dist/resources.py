@@ -32,4 +32,6 @@ def resource(kind: Kind, name: str) -> Path:
     if bundled.is_file():
         return bundled
     names = ", ".join(sorted(str(path.relative_to(shipped).with_suffix("")) for path in shipped.rglob("*.yaml")))
-    raise ConfigError(f"no such file, and none of that name in {kind}/", where=name, fix=f"give a path or one of: {names}")
+    raise ConfigError(
+        f"no such file, and none of that name in {kind}/", where=name, fix=f"give a path or one of: {names}"
+    )

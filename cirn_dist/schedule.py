@@ -10,6 +10,7 @@ import math
 from typing import Literal
 
 LrScaling = Literal["auto", "none", "sqrt", "linear"]
+Optimizer = Literal["sgd", "adam", "adamw"]
 
 
 def warmup(iteration: int, length: int) -> float:
@@ -19,7 +20,7 @@ def warmup(iteration: int, length: int) -> float:
 
 def poly(iteration: int, total: int, power: float = 0.9) -> float:
     """Return (1 - i/N)^power, the segmentation networks' decay (DeepLab-v2, section 4.1)."""
-    return max(0.0, 1.0 - iteration / total) ** power
+    return math.pow(max(0.0, 1.0 - iteration / total), power)
 
 
 def constant_then_linear(iteration: int, total: int, constant_share: float = 0.5) -> float:
@@ -35,7 +36,7 @@ def damping(iteration: int, total: int) -> float:
     return 1.0 - iteration / total
 
 
-def lr_factor(scaling: LrScaling, optimizer: Literal["sgd", "adam", "adamw"], images_per_step: int) -> float:
+def lr_factor(scaling: LrScaling, optimizer: Optimizer, images_per_step: int) -> float:
     """Return what a batch-1 learning rate is multiplied by when a step averages B images' gradients.
 
     `auto` is linear for SGD (Goyal et al. 2017) and square root for Adam (Malladi et al. 2022).

@@ -17,6 +17,7 @@ from cirn_dist.config import Config, flatten
 from cirn_dist.configfile import dump
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime
+from cirn_dist.engine.signals import StopRequest
 from cirn_dist.errors import CirnError, ConfigError
 from cirn_dist.pipeline import run_pipeline, stage_titles
 from cirn_dist.report.html import write_report
@@ -40,8 +41,8 @@ def start(config: Config, out: Path, json_file: Path | None = None) -> int:
     code = 0
     try:
         runtime.on_main(lambda: _claim(out, config, runtime))
-        with Progress(stage_titles(config), quiet=not runtime.main) as progress:
-            results = run_pipeline(Run(config, out, runtime, progress))
+        with StopRequest(out / "STOP") as stop, Progress(stage_titles(config), quiet=not runtime.main) as progress:
+            results = run_pipeline(Run(config, out, runtime, progress, stop))
         if runtime.main:
             _conclude(out, results, progress, json_file)
     except CirnError as error:
@@ -84,7 +85,9 @@ def _claim(out: Path, config: Config, runtime: Runtime) -> None:
 
 
 def _circumstances(config: Config, runtime: Runtime) -> dict[str, Any]:
-    device = torch.cuda.get_device_name() if runtime.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    device = (
+        torch.cuda.get_device_name() if runtime.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    )
     return {
         "name": config.name,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

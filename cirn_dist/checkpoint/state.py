@@ -43,7 +43,9 @@ def load_component(network: nn.Module, checkpoint: Checkpoint, component: str, *
     wanted = {key: t for key, t in network.state_dict().items() if not only or key.startswith(only)}
     for key, tensor in wanted.items():
         if key not in saved:
-            raise CheckpointError(f"{component} lacks {key}", where=checkpoint.path, fix="is it of another architecture?")
+            raise CheckpointError(
+                f"{component} lacks {key}", where=checkpoint.path, fix="is it of another architecture?"
+            )
         if saved[key].shape != tensor.shape:
             shapes = f"{tuple(saved[key].shape)}, the network needs {tuple(tensor.shape)}"
             raise CheckpointError(f"{component}'s {key} is {shapes}", where=checkpoint.path)

@@ -112,7 +112,9 @@ class Store:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name, tensors in components.items():
-            save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, folder / f"{name}.safetensors")
+            save_file(
+                {key: t.detach().cpu().contiguous() for key, t in tensors.items()}, folder / f"{name}.safetensors"
+            )
         (folder / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         manifest = {}
         for file in sorted(folder.iterdir()):

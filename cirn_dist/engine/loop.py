@@ -16,7 +16,7 @@ from cirn_dist.data.stream import Plan, Stream, loader
 from cirn_dist.engine.meter import Meter, due
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.signals import Stopped, StopRequest
+from cirn_dist.engine.signals import Stopped
 from cirn_dist.engine.step import Batch, Pass, train_step
 from cirn_dist.errors import CheckpointError, TrainingError
 from cirn_dist.models.norm import average_running_stats
@@ -66,23 +66,25 @@ def fit(training: Training, run: Run) -> None:
         loader(training.streams, plan, first_step=first_step, last_step=last_step, workers=run.config.data.workers)
     )
     run.progress.start(training.name, training.iterations, done=first_step * engine.images_per_step)
-    with Meter(run, training.name, first_step) as meter, StopRequest(run.folder / "STOP") as stop:
+    with Meter(run, training.name, first_step) as meter:
         for step in range(first_step, last_step):
             iteration = step * engine.images_per_step
             torch.manual_seed(derive(run.config.seed, training.name, step, runtime.rank))
             rates = {name: player.set_rate(iteration) for name, player in training.players.items()}
             micro_batches = [to_device(next(batches), run) for _ in range(plan.accumulation)]
-            result = train_step(training.players, training.passes, micro_batches, iteration, runtime, stop=bool(stop))
+            result = train_step(
+                training.players, training.passes, micro_batches, iteration, runtime, stop=bool(run.stop)
+            )
 
             done = step + 1
             meter.add(done, result, rates)
             if due(done, engine.check_replicas_every, engine.images_per_step):
                 assert_replicas_equal(training.players, run)
-            if result.stop and done < last_step:
-                save(training, run, done, finished=False)
-                raise Stopped(training.name, done * engine.images_per_step, interrupted=stop.interrupted)
-            if done == last_step or due(done, engine.checkpoint_every, engine.images_per_step):
+            if result.stop or done == last_step or due(done, engine.checkpoint_every, engine.images_per_step):
                 save(training, run, done, finished=done == last_step)
+            if result.stop:
+                reached = f"stopped at iteration {done * engine.images_per_step} and saved"
+                raise Stopped(reached, training.name, run.stop.interrupted)
 
 
 def to_device(batch: Batch, run: Run) -> Batch:
@@ -94,7 +96,8 @@ def to_device(batch: Batch, run: Run) -> Batch:
             name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
             for name, value in entries.items()
         }
-        moved[domain]["image"] = moved[domain]["image"].float().div_(127.5).sub_(1.0)
+        images = moved[domain]["image"].float().div_(127.5).sub_(1.0)
+        moved[domain]["image"] = images.contiguous(memory_format=torch.channels_last)
     return moved
 
 

@@ -55,7 +55,8 @@ class Player:
         self.networks = dict(networks)
         self.schedule = schedule
         self.clip_norm = clip_norm
-        group = Group(networks).to(runtime.device)
+        # Channels last is what convolutions compute in, on tensor cores and in oneDNN; other layouts are converted.
+        group = Group(networks).to(memory_format=torch.channels_last).to(runtime.device)
         self.optimizer = optimizer()
         for settings in self.optimizer.param_groups:
             settings["base_lr"] = settings["lr"]
@@ -89,7 +90,7 @@ class Player:
 
     def backward(self, loss: Tensor) -> None:
         """Add the loss's gradients to the parameters'."""
-        self.scaler.scale(loss).backward()
+        torch.autograd.backward(self.scaler.scale(loss))
 
     def gradient_norm(self) -> Tensor:
         """Unscale and clip the gradients; returns their norm before clipping, equal on every rank."""

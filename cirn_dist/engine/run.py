@@ -9,6 +9,7 @@ from cirn_dist.checkpoint.store import Checkpoint, Store
 from cirn_dist.config import Config
 from cirn_dist.data.labels import LabelSpace, label_space
 from cirn_dist.engine.runtime import Runtime
+from cirn_dist.engine.signals import Stopped, StopRequest
 from cirn_dist.errors import CheckpointError
 from cirn_dist.report.progress import Progress
 
@@ -20,12 +21,14 @@ class Run:
     Attributes:
         folder: `runs/NAME`; each stage has a folder of its name in it.
         progress: the display; only rank 0 has one that shows.
+        stop: whether this rank was asked to stop.
     """
 
     config: Config
     folder: Path
     runtime: Runtime
     progress: Progress
+    stop: StopRequest
 
     @property
     def labels(self) -> LabelSpace:
@@ -57,10 +60,22 @@ class Run:
         """
         checkpoint = self.latest(stage)
         if checkpoint is None or not checkpoint.state["finished"]:
-            raise CheckpointError("has no finished checkpoint", where=self.stage_folder(stage), fix="run that stage first")
+            raise CheckpointError(
+                "has no finished checkpoint", where=self.stage_folder(stage), fix="run that stage first"
+            )
         trained_on = checkpoint.state["label_space"]
         if trained_on != self.config.data.label_space:
             raise CheckpointError(
                 f"was trained on {trained_on}, this run is on {self.config.data.label_space}", where=checkpoint.path
             )
         return checkpoint
+
+    def pause_point(self, where: str) -> None:
+        """End the run here if any rank was asked to stop; called where everything done so far is on disk.
+
+        Raises:
+            Stopped: on every rank.
+        """
+        asked = self.runtime.gather((bool(self.stop), self.stop.interrupted))
+        if any(stop for stop, _ in asked):
+            raise Stopped("stopped; what was finished is kept", where, any(interrupted for _, interrupted in asked))

@@ -65,7 +65,8 @@ class Runtime:
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """Return the mixed-precision context of a forward pass."""
-        return self.accelerator.autocast()
+        context: contextlib.AbstractContextManager[None] = self.accelerator.autocast()
+        return context
 
     def distribute(self, module: nn.Module) -> nn.Module:
         """Move a module to the device and, with more than one rank, wrap it in DDP."""

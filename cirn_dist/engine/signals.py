@@ -14,23 +14,21 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Stopped(CirnError):
-    """The run was asked to stop and has saved; started again it continues. SIGINT exits 130, all else 0."""
+    """The run was asked to stop and has saved; started again it continues. After Ctrl-C it exits 130, else 0."""
 
-    def __init__(self, stage: str, iteration: int, *, interrupted: bool) -> None:
-        super().__init__(f"stopped at iteration {iteration} and saved", where=stage, fix="start again to continue")
-        self.stage, self.iteration, self.interrupted = stage, iteration, interrupted
+    def __init__(self, what: str, where: str, interrupted: bool) -> None:
+        super().__init__(what, where=where, fix="start again to continue")
+        self.interrupted = interrupted
         self.exit_code = 130 if interrupted else 0
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _stopped, (self.stage, self.iteration, self.interrupted)
-
-
-def _stopped(stage: str, iteration: int, interrupted: bool) -> Stopped:
-    return Stopped(stage, iteration, interrupted=interrupted)
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str, str, bool]]:
+        return Stopped, (self.what, str(self.where), self.interrupted)
 
 
 class StopRequest:
-    """Whether this rank was asked to stop; a context manager that listens while a stage trains.
+    """Whether this rank was asked to stop: by a signal while this context is open, or by a file.
+
+    A second Ctrl-C does not wait for the end of the step; what was saved is safe then too.
 
     Args:
         file: a path whose existence is a request; looked at once a second.
@@ -52,6 +50,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.interrupted and number == signal.SIGINT:
+            raise KeyboardInterrupt
         self.received = signal.Signals(number)
 
     @property

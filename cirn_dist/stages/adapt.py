@@ -41,9 +41,7 @@ def adapt(run: Run, name: str, intermediate: ShardSet, target: ShardSet, setting
     def learn_from_cir(batch: Batch, iteration: int) -> Losses:
         output = player("segmenter", batch["source"]["image"])
         batch["intermediate"] = _probabilities(output).detach()
-        seg = losses.supervision(
-            output, batch["source"]["label"], on=settings.seg_on, focal_gamma=settings.focal_gamma
-        )
+        seg = losses.supervision(output, batch["source"]["label"], on=settings.seg_on, focal_gamma=settings.focal_gamma)
         return {"seg": seg}
 
     def fool_discriminator(batch: Batch, iteration: int) -> Losses:

@@ -48,7 +48,9 @@ def derive_set(
         write_shard(folder, stems[shard], samples(range(starts[shard], starts[shard] + size)), token=token)
         done += size
         run.progress.update(min(len(parent), done * run.runtime.world), {}, 0.0)
-    run.runtime.barrier()
+        if run.stop:
+            break
+    run.pause_point(stage)
     run.runtime.on_main(
         lambda: finish(folder, stems, name=stage, label_space=label_space, made=made, token=token).fingerprint
     )

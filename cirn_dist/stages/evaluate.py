@@ -72,7 +72,7 @@ def scores(counts: Confusion) -> Scores:
     """
     hits = np.diag(counts)
     union = counts.sum(0) + counts.sum(1) - hits
-    iou = [float(hit / all_) if all_ else None for hit, all_ in zip(hits, union, strict=True)]
+    iou = tuple(float(hit / every) if every else None for hit, every in zip(hits, union, strict=True))
     present = [value for value in iou if value is not None]
     return Scores(miou=sum(present) / len(present) if present else None, iou=iou)
 

@@ -17,7 +17,7 @@ from cirn_dist.models.acm import ACM
 from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.norm import convert
-from cirn_dist.schedule import lr_factor, poly, warmup
+from cirn_dist.schedule import Optimizer, lr_factor, poly, warmup
 from cirn_dist.seeds import derive
 
 
@@ -46,7 +46,7 @@ def load_segmenter(run: Run, stage: str) -> Segmenter:
     with_acm = any(key.startswith("acm.") for key in checkpoint.read("segmenter"))
     segmenter = build_segmenter(run, with_acm=with_acm)
     load_component(segmenter, checkpoint, "segmenter")
-    return segmenter.to(run.runtime.device).eval().requires_grad_(False)
+    return segmenter.to(memory_format=torch.channels_last).to(run.runtime.device).eval().requires_grad_(False)
 
 
 def initial_segmenter(run: Run, settings: SegmenterTraining, *, with_acm: bool) -> tuple[Segmenter, dict[str, str]]:
@@ -85,7 +85,7 @@ def segmenter_player(run: Run, segmenter: Segmenter, settings: SegmenterTraining
     )
 
 
-def poly_schedule(run: Run, optimizer: str, settings: SegmenterTraining) -> Callable[[int], float]:
+def poly_schedule(run: Run, optimizer: Optimizer, settings: SegmenterTraining) -> Callable[[int], float]:
     """Return iteration -> factor: warm-up, poly decay, and the scaling with the global batch."""
     scale = lr_factor(run.config.engine.lr_scaling, optimizer, run.config.engine.images_per_step)
 
@@ -103,6 +103,4 @@ def stream(run: Run, shards: ShardSet, augment: Augment, domain: str) -> Stream:
         crop=augment.crop, mirror=augment.mirror, scales=augment.scales, jitter=augment.jitter, blur=augment.blur
     )
     data = run.config.data
-    return Stream(
-        shards, transform, seed=run.config.seed, name=domain, window=data.window, max_bad=data.max_bad
-    )
+    return Stream(shards, transform, seed=run.config.seed, name=domain, window=data.window, max_bad=data.max_bad)

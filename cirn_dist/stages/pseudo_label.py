@@ -73,7 +73,8 @@ def thresholds(counts: npt.NDArray[np.int64], settings: PseudoLabel) -> npt.NDAr
     # The highest bin from which at least the wanted portion lies above; bin 0 always qualifies.
     first = BINS - 1 - np.argmax((above >= wanted)[:, ::-1], axis=1)
     first[counts.sum(1) == 0] = 0
-    return np.minimum(first / BINS, settings.cap).astype(np.float32)
+    limits: npt.NDArray[np.float32] = np.minimum(first / BINS, settings.cap).astype(np.float32)
+    return limits
 
 
 def _predictions(

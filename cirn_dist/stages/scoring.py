@@ -64,11 +64,11 @@ def write_panels(run: Run, stage: str, segmenter: Segmenter, images: ShardSet) -
         folder = run.folder / "panels" / f"{index:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         to_image(chosen.pixels[0]).save(folder / "target.png")
-        size = tuple(chosen.pixels.shape[-2:])
+        height, width = chosen.pixels.shape[-2:]
         if images.has_labels:
             label = Image.fromarray(label_of(sample))
-            label.resize(size[::-1], Image.Resampling.NEAREST).save(folder / "label.png")
-        predicted = label_map(predict(run, segmenter.eval(), chosen.pixels)[0], size)
+            label.resize((width, height), Image.Resampling.NEAREST).save(folder / "label.png")
+        predicted = label_map(predict(run, segmenter.eval(), chosen.pixels)[0], (height, width))
         Image.fromarray(predicted).save(folder / f"{stage}.png")
 
 
@@ -89,4 +89,3 @@ def write_cir_panels(run: Run, source: ShardSet, cir: ShardSet) -> None:
 def _spread(total: int, count: int) -> list[int]:
     """Return `count` indices evenly spread over range(total)."""
     return sorted({int(i) for i in np.linspace(0, total - 1, min(count, total)).round()})
-

@@ -1,6 +1,7 @@
 """Stage 1, constructing the Content Invariant Representation: CycleGAN with semantic consistency (eqs. 1 to 5).
 
-`generator_s2t` is the paper's G: S -> T, `generator_t2s` its F: T -> S, `discriminator_t` its D_T, `discriminator_s` its D_S.
+`generator_s2t` is the paper's G: S -> T, `generator_t2s` its F: T -> S; `discriminator_t` its D_T, `discriminator_s`
+its D_S.
 """
 
 from __future__ import annotations

@@ -69,13 +69,15 @@ def test_a_file_that_is_not_a_mapping_or_not_yaml_or_not_there(tmp_path: Path) -
         load(write(tmp_path / "a.yaml", "- 1"))
     with pytest.raises(ConfigError, match="not YAML"):
         load(write(tmp_path / "b.yaml", "a: [1"))
-    with pytest.raises(ConfigError, match="no such file.*gta5_cityscapes"):
+    with pytest.raises(ConfigError, match=r"no such file.*gta5_cityscapes"):
         load(str(tmp_path / "absent.yaml"))
 
 
 def test_extends_merges_mappings_and_overrides_come_last(tmp_path: Path) -> None:
     write(tmp_path / "base.yaml", "extends: demo\nadapt: {lambda_cos: 3, epsilon: 0.2}")
-    child = write(tmp_path / "child.yaml", "extends: base.yaml\nadapt: {epsilon: 0.3}\ndata: {source: {options: {seed: 4}}}")
+    child = write(
+        tmp_path / "child.yaml", "extends: base.yaml\nadapt: {epsilon: 0.3}\ndata: {source: {options: {seed: 4}}}"
+    )
     config = load(child, ["seed=7", "adapt.lambda_adv=1e-3"])
     assert (config.adapt.lambda_cos, config.adapt.epsilon, config.adapt.lambda_adv, config.seed) == (3, 0.3, 1e-3, 7)
     assert config.data.source.options == {"seed": 4}, "options are replaced whole"

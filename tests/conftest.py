@@ -1,0 +1,81 @@
+"""Shared by all tests: a run small enough for seconds, in this process or under a launcher."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+MINI = {
+    "extends": "demo.yaml",
+    "name": "mini",
+    "data": {
+        "workers": 0,
+        "shard_mb": 0.02,
+        "codec": "png",
+        "source": {"size": [48, 40], "options": {"appearance": "synthetic", "count": 10}},
+        "target": {
+            "size": [48, 40],
+            "options": {"appearance": "photo", "count": 7},
+            "score_options": {"appearance": "photo", "count": 4},
+        },
+    },
+    "model": {"norm": "frozen", "acm": {"width": 8}},
+    "engine": {"images_per_step": 4, "micro_batch": 1, "checkpoint_every": 8, "log_every": 4},
+    "source": {"iterations": 12, "augment": {"crop": [48, 40]}, "lr": 1e-3, "optimizer": "sgd", "warmup": 0},
+    "translate": {"iterations": 12, "ngf": 4, "blocks": 1, "ndf": 4, "pool": 6, "augment": {"crop": [32, 32]}},
+    "cir": {"iterations": 8, "augment": {"crop": [48, 40]}, "lr": 1e-3, "optimizer": "sgd", "warmup": 0},
+    "adapt": {"iterations": 12, "augment": {"crop": [48, 40]}, "lr": 1e-3, "optimizer": "sgd", "warmup": 4, "ndf": 4},
+    "self_train": {"iterations": 8, "augment": {"crop": [48, 40]}, "lr": 1e-3, "optimizer": "sgd", "warmup": 0},
+    "evaluate": {"batch": 2, "panels": 2, "adabn_images": 4},
+}
+
+
+@pytest.fixture(scope="session")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the configuration file of a run of seconds: all stages, a few steps each."""
+    path = tmp_path_factory.mktemp("config") / "mini.yaml"
+    path.write_text(yaml.safe_dump(MINI), encoding="utf-8")
+    return path
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def cirn_dist() -> Command:
+    """Return a function that runs the command line in a process of its own."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cirn_dist", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(mini: Path, cirn_dist: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the mini run, walked to its end by one process without a break."""
+    out = tmp_path_factory.mktemp("runs") / "mini"
+    done = cirn_dist("run", mini, "--out", out, "--json", out.parent / "results.json")
+    assert done.returncode == 0, done.stderr
+    return out

@@ -1,0 +1,120 @@
+"""The step: the gradient of B single images, one player's pass leaves the other alone, non-finite steps are skipped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cirn_dist.engine.players import Player
+from cirn_dist.engine.runtime import Runtime, resolve_precision
+from cirn_dist.engine.step import Batch, Losses, Pass, train_step
+from cirn_dist.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Runtime:
+    return Runtime("fp32")
+
+
+def linear_player(name: str, runtime: Runtime, *, lr: float = 0.5, clip_norm: float | None = None) -> Player:
+    net = nn.Linear(2, 1, bias=False)
+    nn.init.ones_(net.weight)
+    sgd = torch.optim.SGD(net.parameters(), lr)
+    return Player(name, {name: net}, lambda: sgd, lambda i: 1.0, runtime, clip_norm=clip_norm)
+
+
+def weight(player: Player) -> np.ndarray:
+    return player.raw(player.name).weight.detach().numpy().copy()
+
+
+def squares(player: Player) -> Pass:
+    def losses(batch: Batch, iteration: int) -> Losses:
+        return {"square": player(player.name, batch["x"]).square().mean()}
+
+    return Pass(player.name, losses)
+
+
+@pytest.mark.parametrize("micro", [1, 2, 4])
+def test_a_step_is_the_mean_gradient_of_its_images(micro: int, runtime: Runtime) -> None:
+    x = np.array([[1, 2], [0, 1], [3, -1], [2, 2]], np.float64)
+    single = [2 * (row @ np.ones(2)) * row for row in x]  # d/dw (w x)^2 at w = 1
+    expected = 1 - 0.5 * np.mean(single, axis=0)
+    player = linear_player("a", runtime)
+    batches = [{"x": torch.tensor(x[i : i + micro], dtype=torch.float32)} for i in range(0, 4, micro)]
+    result = train_step({"a": player}, [squares(player)], batches, 0, runtime)
+    assert weight(player)[0] == pytest.approx(expected)
+    assert result.losses["square"] == pytest.approx(np.mean((x @ np.ones(2)) ** 2))
+    assert not result.skipped
+
+
+def test_a_pass_gives_the_other_player_no_gradient_but_lets_it_through(runtime: Runtime) -> None:
+    a, b = linear_player("a", runtime), linear_player("b", runtime)
+
+    def through_b(batch: Batch, iteration: int) -> Losses:
+        out = a("a", batch["x"])
+        return {"loss": b.raw("b")(torch.cat([out, out], 1)).mean()}
+
+    train_step({"a": a, "b": b}, [Pass("a", through_b)], [{"x": torch.tensor([[1.0, 3.0]])}], 0, runtime)
+    assert weight(a)[0] == pytest.approx([1 - 0.5 * 2, 1 - 0.5 * 6]), "through b's two unit weights"
+    assert (weight(b) == 1).all()
+    assert b.raw("b").weight.requires_grad, "trainable again afterwards"
+
+
+def test_both_players_step_from_before_either_update(runtime: Runtime) -> None:
+    a, b = linear_player("a", runtime), linear_player("b", runtime)
+    seen = []
+
+    def second(batch: Batch, iteration: int) -> Losses:
+        seen.append(weight(a))
+        return {"b": b("b", batch["x"]).mean()}
+
+    train_step({"a": a, "b": b}, [squares(a), Pass("b", second)], [{"x": torch.ones(1, 2)}], 0, runtime)
+    assert (seen[0] == 1).all()
+    assert weight(b)[0] == pytest.approx([0.5, 0.5])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_non_finite_gradient_skips_that_player_only(bad: float, runtime: Runtime) -> None:
+    a, b = linear_player("a", runtime), linear_player("b", runtime)
+
+    def poisoned(batch: Batch, iteration: int) -> Losses:
+        return {"a": a("a", batch["x"]).mean() * bad}
+
+    result = train_step({"a": a, "b": b}, [Pass("a", poisoned), squares(b)], [{"x": torch.ones(1, 2)}], 0, runtime)
+    assert result.skipped == ["a"]
+    assert (weight(a) == 1).all()
+    assert (weight(b) != 1).all()
+    train_step({"a": a, "b": b}, [squares(a), squares(b)], [{"x": torch.ones(1, 2)}], 0, runtime)
+    assert np.isfinite(weight(a)).all(), "the bad gradient did not stay behind"
+
+
+def test_one_players_overflow_leaves_the_others_scale(runtime: Runtime) -> None:
+    a, b = linear_player("a", runtime), linear_player("b", runtime)
+    for player in (a, b):
+        player.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=10)
+
+    def overflow(batch: Batch, iteration: int) -> Losses:
+        return {"a": a("a", batch["x"]).mean() * 1e38 * 1e3}
+
+    train_step({"a": a, "b": b}, [Pass("a", overflow), squares(b)], [{"x": torch.ones(1, 2)}], 0, runtime)
+    assert (a.scaler.get_scale(), b.scaler.get_scale()) == (512.0, 1024.0)
+    assert (weight(a) == 1).all()
+    assert weight(b)[0] == pytest.approx([-1, -1]), "1 - 0.5 * 2 * 2: unscaled before the update"
+
+
+def test_clipping_is_per_player(runtime: Runtime) -> None:
+    a, b = linear_player("a", runtime, clip_norm=1.0), linear_player("b", runtime)
+    train_step({"a": a, "b": b}, [squares(a), squares(b)], [{"x": torch.tensor([[3.0, 4.0]])}], 0, runtime)
+    assert weight(a)[0] == pytest.approx([1 - 0.5 * 0.6, 1 - 0.5 * 0.8], rel=1e-5)
+    assert weight(b)[0] == pytest.approx([1 - 0.5 * 42, 1 - 0.5 * 56])
+
+
+def test_precision_without_a_gpu() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ConfigError, match="fp16 needs a GPU"):
+        resolve_precision("fp16")
+    assert resolve_precision("fp32") == "fp32"
+    assert resolve_precision("auto", "mobilenet_v2") == "fp32", "bf16 there ends in non-finite gradients"
