@@ -7,6 +7,7 @@ import zlib
 from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -46,12 +47,15 @@ class ShardSet:
         self.label_space = space_from_json(meta["label_space"])
         self._members: dict[str, str] = meta["members"]
         self._ends = np.cumsum([shard["samples"] for shard in self.shards])
-        self._indexes: dict[int, npt.NDArray[np.uint64]] = {}
-        self._files: OrderedDict[int, int] = OrderedDict()
+        self._opened: OrderedDict[int, tuple[int, npt.NDArray[np.uint64]]] = OrderedDict()
 
     @classmethod
-    def open(cls, path: str | Path) -> ShardSet:
+    def open(cls, path: str | Path, *, check: bool = True) -> ShardSet:
         """Open a complete shard set; takes milliseconds at any size.
+
+        Args:
+            path: the folder.
+            check: refuse a set whose files are missing or of another size; repair opens those too.
 
         Raises:
             DataError: no index, a damaged index, a tar or an index file missing or of another size.
@@ -65,7 +69,7 @@ class ShardSet:
         content = {key: value for key, value in meta.items() if key != "fingerprint"}
         if digest(content) != meta.get("fingerprint"):
             raise DataError("the index was changed: its fingerprint differs", where=path / INDEX, fix="index it again")
-        for shard in meta["shards"]:
+        for shard in meta["shards"] if check else []:
             _check_sizes(path, shard, len(meta["fields"]))
         return cls(path, meta)
 
@@ -73,10 +77,10 @@ class ShardSet:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_indexes": {}, "_files": OrderedDict()}
+        return {**self.__dict__, "_opened": OrderedDict()}
 
     def __del__(self) -> None:
-        for file in self.__dict__.get("_files", {}).values():
+        for file, _ in self.__dict__.get("_opened", {}).values():
             os.close(file)
 
     @cached_property
@@ -102,12 +106,15 @@ class ShardSet:
         return shard, i - int(self._ends[shard]) + self.shards[shard]["samples"]
 
     def key(self, i: int) -> str:
-        """Return sample i's key, from its tar's header."""
+        """Return sample i's key, from its tar's header.
+
+        Raises:
+            DataError: the header is damaged.
+        """
         shard, row = self.locate(i)
-        places = self._index(shard)
+        places = self._open(shard)[1]
         start = int((places[row - 1, :, 0] + places[row - 1, :, 1]).max()) if row else 0
-        name = tars.member_name(self.path / self.shards[shard]["name"], int(places[row, :, 0].min()), start)
-        return tars.split_name(name.removeprefix("./"))[0]
+        return tars.key_at(self.path / self.shards[shard]["name"], int(places[row, :, 0].min()), start)
 
     def read(self, i: int) -> Sample:
         """Read sample i.
@@ -115,17 +122,23 @@ class ShardSet:
         Raises:
             CorruptSample: truncated or changed bytes; names set, shard, key and field.
         """
+        return {field: self.read_field(i, field) for field in self.fields}
+
+    def read_field(self, i: int, field: str) -> bytes:
+        """Read one field of sample i.
+
+        Raises:
+            CorruptSample: as `read`.
+        """
         shard, row = self.locate(i)
-        file, places = self._file(shard), self._index(shard)[row]
-        sample: Sample = {}
-        for field, (offset, size, crc) in zip(self.fields, places.tolist(), strict=True):
-            data = os.pread(file, size, offset)
-            if len(data) != size:
-                raise self.corrupt(i, "the tar ends before the member does", field)
-            if zlib.crc32(data) != crc:
-                raise self.corrupt(i, "the bytes differ from what was indexed (crc32)", field)
-            sample[field] = data
-        return sample
+        file, places = self._open(shard)
+        offset, size, crc = places[row, self.fields.index(field)].tolist()
+        data = os.pread(file, size, offset)
+        if len(data) != size:
+            raise self.corrupt(i, "the tar ends before the member does", field)
+        if zlib.crc32(data) != crc:
+            raise self.corrupt(i, "the bytes differ from what was indexed (crc32)", field)
+        return data
 
     def corrupt(self, i: int, reason: str, field: str | None = None) -> CorruptSample:
         """Return the error that names sample i: set, shard, key, field and reason."""
@@ -137,27 +150,33 @@ class ShardSet:
         place = f"{self.path} {self.shards[shard]['name']} [{key}]" + (f" {field}" if field else "")
         return CorruptSample(reason, where=place)
 
-    def _index(self, shard: int) -> npt.NDArray[np.uint64]:
-        if shard not in self._indexes:
-            path = self.path / index_name(self.shards[shard]["name"])
-            try:
-                self._indexes[shard] = np.load(path, mmap_mode="r", allow_pickle=False)
-            except OSError:  # some cluster file systems have no mmap
-                self._indexes[shard] = np.load(path, allow_pickle=False)
-        return self._indexes[shard]
+    def _open(self, shard: int) -> tuple[int, npt.NDArray[np.uint64]]:
+        """Return a shard's open tar and its places [samples, fields, 3]; the least recently used are closed."""
+        if shard in self._opened:
+            self._opened.move_to_end(shard)
+            return self._opened[shard]
+        tar = self.path / self.shards[shard]["name"]
+        places = _load_index(tar.with_name(index_name(tar.name)), (self.shard_sizes[shard], len(self.fields), 3))
+        try:
+            self._opened[shard] = os.open(tar, os.O_RDONLY | os.O_CLOEXEC), places
+        except OSError as error:
+            raise DataError(f"cannot be opened ({error.strerror})", where=tar) from error
+        if len(self._opened) > _OPEN_TARS:
+            os.close(self._opened.popitem(last=False)[1][0])
+        return self._opened[shard]
 
-    def _file(self, shard: int) -> int:
-        if shard in self._files:
-            self._files.move_to_end(shard)
-        else:
-            path = self.path / self.shards[shard]["name"]
-            try:
-                self._files[shard] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
-                raise DataError(f"cannot be opened ({error.strerror})", where=path) from error
-            if len(self._files) > _OPEN_TARS:
-                os.close(self._files.popitem(last=False)[1])
-        return self._files[shard]
+
+def _load_index(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint64]:
+    try:
+        try:
+            places: npt.NDArray[np.uint64] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except OSError:  # some cluster file systems have no mmap
+            places = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:
+        raise DataError(f"the index file cannot be read ({error})", where=path, fix="index the set again") from error
+    if places.shape != shape or places.dtype != np.uint64:
+        raise DataError(f"the index file holds {places.dtype} {places.shape}, not uint64 {shape}", where=path)
+    return places
 
 
 def index_name(tar: str) -> str:

@@ -136,27 +136,27 @@ def _walk(folder: Path) -> Iterable[Path]:
 
 
 def _select(items: list[Item], split: Split, raw: Path) -> list[Item]:
+    """Keep the items of a split's ranges of keys, and those its list file names by path, stem or key."""
     if split.ranges is not None:
         items = [item for item in items if any(first <= item.key <= last for first, last in split.ranges)]
     if split.list is None or not items:
         return items
-    wanted = _listed(raw / split.list)
-    names = [{item.source, item.key, Path(item.source).stem} for item in items]
-    absent = wanted.keys() - {alias for aliases in names for alias in aliases}
-    lost = [line for line, found in wanted.items() if line in absent and found in absent]
-    if lost:
-        raise DataError(f"{len(lost)} listed images are missing, first {lost[0]}", where=raw / split.list)
-    keep = wanted.keys() | set(wanted.values())
-    return [item for item, aliases in zip(items, names, strict=True) if aliases & keep]
+    known = {alias: item for item in items for alias in (item.key, Path(item.source).stem, item.source)}
+    chosen: dict[str, Item] = {}
+    for name in _listed(raw / split.list):
+        item = known.get(name) or known.get(Path(name).stem)
+        if item is None:
+            raise DataError(f"the listed image {name} is missing", where=raw / split.list)
+        chosen[item.key] = item
+    return list(chosen.values())
 
 
-def _listed(path: Path) -> dict[str, str]:
+def _listed(path: Path) -> list[str]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the split's list cannot be read ({error})", where=path) from error
-    first = [line.split()[0] for line in lines if line.strip()]
-    return {name: Path(name).stem for name in first}
+    return [line.split()[0] for line in lines if line.strip()]
 
 
 def _refuse_missing_labels(items: list[Item]) -> None:

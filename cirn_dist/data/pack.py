@@ -81,7 +81,11 @@ def pack(
     found = find(recipe, raw, split, labels)
     token = _begin(out, made, found)
     encoder = Encoder(recipe, found.form, found.labels, wanted, label_size, codec)
-    stems = _write(out, split, found, encoder, token, workers, int(shard_mb * 2**20), progress)
+    try:
+        stems = _write(out, split, found, encoder, token, workers, int(shard_mb * 2**20), progress)
+    except BaseException:
+        _forget_if_empty(out)
+        raise
     space = recipe.space if found.labels else None
     packed = finish(out, stems, name=f"{recipe.name}-{split}", label_space=space, made=made, token=token)
     (out / PLAN).unlink(missing_ok=True)
@@ -104,6 +108,8 @@ def _write(
     while (record := finished(out, _stem(split, len(stems)), token)) is not None:
         done += record["samples"] + len(record["left_out"])
         stems.append(_stem(split, len(stems)))
+    if progress:
+        progress(done, len(found.items))
     entries = ordered_map(encoder, found.items[done:], workers)
     for first in entries:
         stems.append(_stem(split, len(stems)))
@@ -139,6 +145,8 @@ def _begin(out: Path, made: Mapping[str, Any], found: Found) -> str:
             raise DataError(
                 "the raw folder changed since packing began", where=out, fix="remove this folder and pack again"
             )
+        for partial in out.glob(".*.partial"):  # of a packing that was killed
+            partial.unlink()
         return token
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError("not empty, and no packing was begun there", where=out, fix="choose a new folder")
@@ -146,6 +154,14 @@ def _begin(out: Path, made: Mapping[str, Any], found: Found) -> str:
         out.mkdir(parents=True, exist_ok=True)
     write_json(out / PLAN, plan)
     return token
+
+
+def _forget_if_empty(out: Path) -> None:
+    """Leave no folder behind when not one shard was finished."""
+    if not any(out.glob("*.record.json")):
+        (out / PLAN).unlink(missing_ok=True)
+        if not any(out.iterdir()):
+            out.rmdir()
 
 
 def _refuse_other(there: Mapping[str, Any], wanted: Mapping[str, Any], out: Path) -> None:

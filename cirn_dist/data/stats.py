@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ class Stats:
 
     def to_json(self) -> dict[str, Any]:
         """Describe in JSON."""
-        return asdict(self)
+        lists = {name: list(getattr(self, name)) for name in ("sums", "squares", "class_pixels")}
+        return {"pixels": self.pixels, **lists}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Stats:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cirn_dist.data.index import ShardSet
 from cirn_dist.data.order import Order
+from cirn_dist.data.parallel import Failure
 from cirn_dist.data.plan import Plan
 from cirn_dist.data.transforms import Tensors, Transform
 from cirn_dist.errors import CirnError, ConfigError, CorruptSample, DataError
@@ -84,19 +85,21 @@ class Stream(Dataset[dict[str, Any]]):
                 where=self.shards.path,
                 fix="verify the set, and repair it or pack it again",
             ) from error
+        if bad == len(self.shards):
+            raise DataError(f"every sample is bad; the last: {error}", where=self.shards.path) from error
 
 
 class _Pairs(Dataset[Any]):
-    """All streams at the same k. An error travels as a value: a worker would wrap it in its traceback."""
+    """All streams at the same k; an error is a value, which the loader raises in the main process."""
 
     def __init__(self, streams: Mapping[str, Stream]) -> None:
         self.streams = streams
 
-    def __getitem__(self, k: int) -> dict[str, dict[str, Any]] | CirnError:
+    def __getitem__(self, k: int) -> dict[str, dict[str, Any]] | Failure:
         try:
             return {name: stream[k] for name, stream in self.streams.items()}
         except CirnError as error:
-            return error
+            return Failure.of(error)
 
 
 class _Batches(Sampler[list[int]]):
@@ -113,8 +116,11 @@ class _Batches(Sampler[list[int]]):
 class _Loader(DataLoader[Any]):
     def __iter__(self) -> Any:
         for batch in super().__iter__():
-            if isinstance(batch, CirnError):
-                raise batch
+            if isinstance(batch, Failure):
+                raise batch.error()
+            for fields in batch.values():
+                if "label" in fields:
+                    fields["label"] = fields["label"].long()
             yield batch
 
 
@@ -149,17 +155,17 @@ def loader(
     )
 
 
-def collate(items: list[dict[str, dict[str, Any]] | CirnError]) -> Batch | CirnError:
+def collate(items: list[dict[str, dict[str, Any]] | Failure]) -> Batch | Failure:
     """Stack the items of a micro-batch."""
     whole: list[dict[str, dict[str, Any]]] = []
     for item in items:
-        if isinstance(item, CirnError):
+        if isinstance(item, Failure):
             return item
         whole.append(item)
     try:
         return {name: stack([item[name] for item in whole]) for name in whole[0]}
     except ConfigError as error:
-        return error
+        return Failure.of(error)
 
 
 def stack(samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -177,7 +183,7 @@ def stack(samples: list[dict[str, Any]]) -> dict[str, Any]:
                 where="engine.micro_batch",
                 fix="use micro_batch 1, or a crop",
             )
-        batch[field] = torch.stack(values)
+        batch[field] = torch.stack(values) if len(values) > 1 else first[None]
     return batch
 
 

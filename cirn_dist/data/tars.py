@@ -61,12 +61,7 @@ def _member(path: Path, file: BinaryIO, info: tarfile.TarInfo) -> Member:
         raise DataError(
             "the member is a link or a device, not a file", where=where, fix="write the tar with plain files"
         )
-    name = PurePosixPath(info.name)
-    if name.is_absolute() or ".." in name.parts:
-        raise DataError("the member's name leaves the folder", where=where, fix="do not trust this tar")
-    key, field = split_name(info.name.removeprefix("./"))
-    if not field or key.endswith("/") or not key:
-        raise DataError("the member's name is not KEY.FIELD", where=where)
+    key, field = _checked_name(path, info)
     position = file.tell()
     file.seek(info.offset_data)
     data = file.read(info.size)
@@ -74,6 +69,17 @@ def _member(path: Path, file: BinaryIO, info: tarfile.TarInfo) -> Member:
     if len(data) != info.size:
         raise DataError("the tar is truncated", where=where, fix="copy it again")
     return Member(key, field, info.offset_data, info.size, zlib.crc32(data))
+
+
+def _checked_name(path: Path, info: tarfile.TarInfo) -> tuple[str, str]:
+    where = f"{path} [{info.name}]"
+    name = PurePosixPath(info.name)
+    if name.is_absolute() or ".." in name.parts:
+        raise DataError("the member's name leaves the folder", where=where, fix="do not trust this tar")
+    key, field = split_name(info.name.removeprefix("./"))
+    if not field or not key or key.endswith("/"):
+        raise DataError("the member's name is not KEY.FIELD", where=where)
+    return key, field
 
 
 def _refuse_compressed(path: Path, file: BinaryIO) -> None:
@@ -98,15 +104,19 @@ def _whole_blocks(size: int) -> int:
     return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
-def member_name(path: Path, offset: int, start: int) -> str:
-    """Return the name of the member whose bytes are at `offset`, reading headers from block `start` on."""
+def key_at(path: Path, offset: int, start: int) -> str:
+    """Return the key of the member whose bytes are at `offset`, reading headers from `start` on.
+
+    Raises:
+        DataError: no member there, or its header is damaged.
+    """
     try:
         with path.open("rb") as file:
             file.seek(_whole_blocks(start))
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 for info in tar:
                     if info.offset_data >= offset:
-                        return info.name
+                        return _checked_name(path, info)[0]
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"the member's header cannot be read ({error})", where=path) from error
     raise DataError("no member at that place: the tar was replaced after indexing", where=path)

@@ -41,23 +41,22 @@ def write_shard(
     known = finished(folder, stem, token)
     if known is not None:
         return known
-    with writing_into(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     tar, record_path = folder / f"{stem}.tar", folder / f"{stem}.record.json"
     with writing_into(folder):
-        record_path.unlink(missing_ok=True)  # of another token: from here on the old shard is not finished
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / INDEX).unlink(missing_ok=True)  # of an older set: from here on it is not complete,
+        record_path.unlink(missing_ok=True)  # and neither is the shard of another token
     parts: list[Stats] = []
     left_out: list[dict[str, str]] = []
     with atomic(tar) as file:
-        writer = webdataset.TarWriter(file, encoder=False, compress=False, mtime=0)
-        for item in samples:
-            if isinstance(item, LeftOut):
-                left_out.append({"source": item.source, "reason": item.reason})
-                continue
-            item = item if isinstance(item, Entry) else entry(*item)
-            writer.write({"__key__": item.key, **item.sample})
-            parts.append(item.stats)
-        writer.close()
+        with webdataset.TarWriter(file, encoder=False, compress=False, mtime=0) as writer:
+            for item in samples:
+                if isinstance(item, LeftOut):
+                    left_out.append({"source": item.source, "reason": item.reason})
+                    continue
+                item = item if isinstance(item, Entry) else entry(*item)
+                writer.write({"__key__": item.key, **item.sample})
+                parts.append(item.stats)
         file.flush()
         written = Path(file.name)
         fields, places = index_tar(written)
@@ -155,6 +154,7 @@ def write_index(
     """Write index.json: the set exists from here on."""
     stats = total(Stats.from_json(record["stats"]) for record in records)
     classes = label_space.num_classes if label_space else 0
+    class_pixels = stats.class_pixels or (0,) * 256
     content = {
         "format": FORMAT,
         "name": name,
@@ -165,8 +165,8 @@ def write_index(
         "shards": [
             {key: record[key] for key in ("name", "samples", "bytes", "sha256", "idx_sha256")} for record in records
         ],
-        "class_pixels": list(stats.class_pixels[:classes]),
-        "ignored_pixels": sum(stats.class_pixels[classes:]),
+        "class_pixels": list(class_pixels[:classes]),
+        "ignored_pixels": sum(class_pixels[classes:]) if classes else 0,
         "mean": stats.mean,
         "std": stats.std,
         "left_out": list(left_out),
