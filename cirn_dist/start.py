@@ -17,7 +17,7 @@ from cirn_dist.config import Config, flatten
 from cirn_dist.configfile import dump
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.signals import StopRequest
+from cirn_dist.engine.signals import Stopped, StopRequest
 from cirn_dist.errors import CirnError, ConfigError
 from cirn_dist.pipeline import run_pipeline, stage_titles
 from cirn_dist.report.html import write_report
@@ -45,6 +45,10 @@ def start(config: Config, out: Path, json_file: Path | None = None) -> int:
             results = run_pipeline(Run(config, out, runtime, progress, stop))
         if runtime.main:
             _conclude(out, results, progress, json_file)
+    except Stopped as stopped:  # on all ranks at once: one line is enough
+        code = stopped.exit_code
+        if runtime.main:
+            say(stopped)
     except CirnError as error:
         code = error.exit_code
         say(error, runtime)

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import MINI, Command
 from launching import launch
 
@@ -30,20 +29,23 @@ def on_two_ranks(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def assert_close(expected_run: Path, found_run: Path, stage: str, component: str) -> None:
+    one, other = (Store(run / stage / "checkpoints").latest() for run in (expected_run, found_run))
+    assert one is not None
+    assert other is not None
+    expected, found = one.read(component), other.read(component)
+    assert expected.keys() == found.keys()
+    for key, tensor in expected.items():
+        scale = tensor.double().abs().max().clamp_min(1e-6)
+        worst = ((found[key].double() - tensor.double()).abs().max() / scale).item()
+        assert worst < 1e-5, f"{stage}/{component}: {key} differs by {worst:.1e} of its largest value"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", COMPONENTS)
 def test_two_ranks_train_what_one_trains(stage: str, finished_run: Path, on_two_ranks: Path) -> None:
     for component in COMPONENTS[stage]:
-        one, two = (Store(run / stage / "checkpoints").latest() for run in (finished_run, on_two_ranks))
-        assert one is not None
-        assert two is not None
-        assert two.state["world"] == 2
-        expected, found = one.read(component), two.read(component)
-        assert expected.keys() == found.keys()
-        for key, tensor in expected.items():
-            scale = tensor.double().abs().max().clamp_min(1e-6)
-            worst = ((found[key].double() - tensor.double()).abs().max() / scale).item()
-            assert worst < 1e-5, f"{stage}/{component}: {key} differs by {worst:.1e} of its largest value"
+        assert_close(finished_run, on_two_ranks, stage, component)
 
 
 @pytest.mark.slow
@@ -62,27 +64,21 @@ def test_two_ranks_score_the_same(finished_run: Path, on_two_ranks: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stage", ["translate", "adapt"])
 def test_a_run_goes_on_with_another_number_of_ranks(
-    finished_run: Path, mini: Path, tmp_path: Path, cirn_dist: Command
+    stage: str, finished_run: Path, on_two_ranks: Path, mini: Path, tmp_path: Path, cirn_dist: Command
 ) -> None:
-    """Two ranks are stopped after the first step of translation; one goes on; the weights are the undisturbed run's."""
+    """Two ranks to step 2, one from there to the end of the stage: what one rank trains, image pool included."""
     out = tmp_path / "run"
-    for name in ("data", "source", "source_control"):
-        shutil.copytree(finished_run / name, out / name)
-    (out / "STOP").touch()
-    stopped = launch(2, "run", mini, "--out", out, launcher="torchrun")
-    assert stopped.returncode == 0, stopped.stderr[-3000:]
-    assert "translate: stopped at iteration 4 and saved" in stopped.stderr
-    (out / "STOP").unlink()
+    shutil.copytree(on_two_ranks, out)
+    shutil.rmtree(out / stage / "checkpoints/step-00000003")
+    halfway = Store(out / stage / "checkpoints").latest()
+    assert halfway is not None
+    assert (halfway.state["step"], halfway.state["world"], halfway.state["finished"]) == (2, 2, False)
     done = cirn_dist("run", mini, "--out", out)
     assert done.returncode == 0, done.stderr
-    one, other = (Store(run / "translate/checkpoints").latest() for run in (finished_run, out))
-    assert one is not None
-    assert other is not None
-    for component in COMPONENTS["translate"]:
-        expected, found = one.read(component), other.read(component)
-        for key, tensor in expected.items():
-            torch.testing.assert_close(found[key], tensor, rtol=1e-5, atol=1e-6)
+    for component in COMPONENTS[stage]:
+        assert_close(finished_run, out, stage, component)
 
 
 def test_a_world_that_does_not_divide_the_batch_is_refused(mini: Path, tmp_path: Path) -> None:
