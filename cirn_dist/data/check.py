@@ -56,6 +56,12 @@ def check_sample(shards: ShardSet, i: int) -> Entry | Bad:
     return Entry(key, sample, measure(image, label))
 
 
+def check_place(place: tuple[Path, int]) -> Entry | Bad:
+    """Check sample i of the set at a path, in a worker process."""
+    path, i = place
+    return check_sample(opened(path), i)
+
+
 def _refuse_unknown(label: UInt8Array, classes: int) -> None:
     values = np.unique(label)
     unknown = values[(values >= classes) & (values != IGNORE)]

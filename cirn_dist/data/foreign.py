@@ -15,9 +15,9 @@ from cirn_dist.data.files import atomic, file_sha256, read_json
 from cirn_dist.data.index import INDEX, LABEL, ShardSet, index_name, space_from_json
 from cirn_dist.data.labels import IGNORE, LabelSpace, UInt8Array, label_space
 from cirn_dist.data.parallel import ordered_map
+from cirn_dist.data.records import Record, write_index
 from cirn_dist.data.stats import Stats, measure, total
 from cirn_dist.data.tars import index_tar, key_at
-from cirn_dist.data.writer import Record, write_index
 from cirn_dist.errors import ConfigError, CorruptSample, DataError
 
 Progress = Callable[[int, int], None]

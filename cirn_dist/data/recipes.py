@@ -134,8 +134,7 @@ def load_recipe(name: str | Path | Recipe, options: Mapping[str, Any] | None = N
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{place}: {first['msg']} (got {first['input']!r})", where=path) from error
-    space = recipe.label_space
-    if isinstance(space, CustomSpace) and len(space.palette) != len(space.classes):
+    if len(recipe.space.palette) != len(recipe.space.classes):
         raise ConfigError("label_space: one palette colour per class is needed", where=path)
     return recipe
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from cirn_dist.data.check import Bad, check_sample, opened
+from cirn_dist.data.check import Bad, check_place
 from cirn_dist.data.index import ShardSet
 from cirn_dist.data.parallel import ordered_map
 from cirn_dist.data.samples import Entry, LeftOut
@@ -45,7 +45,7 @@ def repair(path: str | Path, out: str | Path, *, workers: int = 1, progress: Pro
     left_out: list[Bad] = []
 
     def checked() -> Iterator[Entry | LeftOut]:
-        for done, result in enumerate(ordered_map(_check, places, workers), start=1):
+        for done, result in enumerate(ordered_map(check_place, places, workers), start=1):
             if isinstance(result, Bad):
                 left_out.append(result)
                 yield LeftOut(str(result), result.reason)
@@ -61,8 +61,3 @@ def repair(path: str | Path, out: str | Path, *, workers: int = 1, progress: Pro
     made = {**damaged.meta["made"], "repaired_from": damaged.fingerprint}
     whole = finish(out, stems, name=damaged.name, label_space=damaged.label_space, made=made)
     return Repaired(whole, tuple(left_out))
-
-
-def _check(place: tuple[Path, int]) -> Entry | Bad:
-    path, i = place
-    return check_sample(opened(path), i)
