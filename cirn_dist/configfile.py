@@ -77,12 +77,14 @@ def _read(path: Path, seen: tuple[Path, ...]) -> Tree:
 
 
 def _merge(base: Tree, over: Tree) -> Tree:
-    """Lay `over` on `base`, mapping by mapping; an `options` mapping is replaced whole."""
+    """Lay `over` on `base`, mapping by mapping; a domain with another recipe is another domain, and replaces it."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        nested = isinstance(value, dict) and isinstance(old, dict) and key not in ("options", "score_options")
-        merged[key] = _merge(old, value) if nested else value  # type: ignore[arg-type]
+        if isinstance(value, dict) and isinstance(old, dict) and value.get("recipe") in (None, old.get("recipe")):
+            merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
     return merged
 
 

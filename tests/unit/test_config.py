@@ -75,12 +75,16 @@ def test_a_file_that_is_not_a_mapping_or_not_yaml_or_not_there(tmp_path: Path) -
 
 def test_extends_merges_mappings_and_overrides_come_last(tmp_path: Path) -> None:
     write(tmp_path / "base.yaml", "extends: demo\nadapt: {lambda_cos: 3, epsilon: 0.2}")
-    child = write(
-        tmp_path / "child.yaml", "extends: base.yaml\nadapt: {epsilon: 0.3}\ndata: {source: {options: {seed: 4}}}"
-    )
-    config = load(child, ["seed=7", "adapt.lambda_adv=1e-3"])
+    text = "extends: base.yaml\nadapt: {epsilon: 0.3}\ndata: {source: {options: {seed: 4}}}"
+    config = load(write(tmp_path / "child.yaml", text), ["seed=7", "adapt.lambda_adv=1e-3"])
     assert (config.adapt.lambda_cos, config.adapt.epsilon, config.adapt.lambda_adv, config.seed) == (3, 0.3, 1e-3, 7)
-    assert config.data.source.options == {"seed": 4}, "options are replaced whole"
+    assert config.data.source.options == {"appearance": "synthetic", "count": 1000, "seed": 4}
+
+
+def test_a_domain_with_another_recipe_replaces_the_extended_one(tmp_path: Path) -> None:
+    text = "extends: demo\ndata: {target: {recipe: camvid, raw: /data, size: [64, 48]}}"
+    target = load(write(tmp_path / "other.yaml", text)).data.target
+    assert (target.recipe, target.options, target.score_split) == ("camvid", {}, None)
 
 
 def test_a_circle_of_extends_is_refused(tmp_path: Path) -> None:

@@ -121,8 +121,8 @@ def test_training_never_reads_a_target_label(tmp_path: Path, cirn_dist: Command)
                 raw / f"{split}annot/{stem}{i}.png"
             )
     config = tmp_path / "camvid.yaml"
-    target = {"recipe": "camvid", "options": {}, "score_options": {}}
-    settings = MINI | {"data": MINI["data"] | {"target": MINI["data"]["target"] | target}, "controls": False}
+    target = {"recipe": "camvid", "size": [48, 40], "score_split": "val"}
+    settings = MINI | {"data": MINI["data"] | {"target": target}, "controls": False}
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
     with_labels = cirn_dist("run", config, f"data.target.raw={raw}", "--out", tmp_path / "a")
