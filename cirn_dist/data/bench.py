@@ -16,7 +16,9 @@ import numpy as np
 import torch
 import webdataset
 from PIL import Image
+from torch.nn import functional
 
+from cirn_dist.data.decode import open_image
 from cirn_dist.data.index import LABEL, ShardSet
 from cirn_dist.data.plan import Plan
 from cirn_dist.data.stream import Stream, loader
@@ -33,9 +35,9 @@ class Bench:
     Args:
         machine: processor, cores, versions.
         image: width x height and format of the images.
-        pillow: bare decoding of images (and labels) already in memory.
+        pillow: images (and labels) already in memory, only decoded and resized.
         torchvision: the same with torchvision's JPEG decoder; None for other formats.
-        stream: read, check, decode, augment, as training does.
+        stream: read, check, decode, resize, augment, as training does.
         webdataset: the same work behind webdataset's iterator.
         loader: images/s of the whole loader, per worker process, by number of workers.
         first_at_0: opening the set and its first sample at k = 0.
@@ -74,14 +76,14 @@ def bench_data(
         path: the set's folder.
         seconds: how long each measurement runs.
         workers: numbers of loader processes to try.
-        transform: what training does with a sample; by default a mirror.
+        transform: what training does with a sample; by default CLAN's scales and a mirror.
         progress: called with (measurements done, measurements in all).
 
     Raises:
         DataError: no complete set there, or too many bad samples.
     """
     counts, threads = list(workers), torch.get_num_threads()
-    transform = transform or SegmentationTransform(mirror=True)
+    transform = transform or SegmentationTransform(mirror=True, scales=(0.8, 1.0, 1.1))
     steps = itertools.count(1)
 
     def done() -> None:
@@ -94,11 +96,11 @@ def bench_data(
         done()
         shards = ShardSet.open(path)
         samples = [shards.read(i) for i in range(min(len(shards), 64))]
-        pillow = _rate(seconds, _repeat(samples, lambda sample: _bare(sample, shards.image_field, _pillow)))
+        pillow = _rate(seconds, _repeat(samples, _bare(_pillow, shards.image_field, transform.scales)))
         done()
         jpeg, bare = _torchvision() if shards.image_field == "image.jpg" else None, None
         if jpeg is not None:
-            bare = _rate(seconds, _repeat(samples, lambda sample: _bare(sample, shards.image_field, jpeg)))
+            bare = _rate(seconds, _repeat(samples, _bare(jpeg, shards.image_field, transform.scales)))
         done()
         stream = Stream(shards, transform, seed=0, name="bench")
         streamed = _rate(seconds, map(stream.__getitem__, itertools.count()))
@@ -149,27 +151,37 @@ def _repeat(samples: list[dict[str, bytes]], work: Callable[[dict[str, bytes]], 
     return map(work, itertools.cycle(samples))
 
 
-def _bare(sample: Mapping[str, bytes], field: str, decode: Callable[[bytes], Any]) -> None:
-    decode(sample[field])
-    if LABEL in sample:
-        decode_label(sample[LABEL])
+def _bare(decode: Callable[[bytes], torch.Tensor], field: str, scales: tuple[float, ...]) -> Callable[..., None]:
+    """Return what no loader can do without: decode, resize, and decode the label."""
+    scale = itertools.cycle(scales)
+
+    def work(sample: Mapping[str, bytes]) -> None:
+        pixels, factor = decode(sample[field])[None], next(scale)
+        if factor != 1.0:
+            size = [round(length * factor) for length in pixels.shape[2:]]
+            functional.interpolate(pixels, size, mode="bicubic", antialias=True)
+        if LABEL in sample:
+            decode_label(sample[LABEL])
+
+    return work
 
 
-def _pillow(data: bytes) -> Any:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+def _pillow(data: bytes) -> torch.Tensor:
+    return torch.from_numpy(np.array(open_image(data))).permute(2, 0, 1)
 
 
-def _torchvision() -> Callable[[bytes], Any] | None:
+def _torchvision() -> Callable[[bytes], torch.Tensor] | None:
     """Return torchvision's JPEG decoder while it has one: it was announced for removal in 0.29."""
     try:
         from torchvision.io import decode_jpeg
     except ImportError:
         return None
 
-    def decode(data: bytes) -> Any:
+    def decode(data: bytes) -> torch.Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+            pixels: torch.Tensor = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+            return pixels
 
     return decode
 

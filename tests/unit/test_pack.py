@@ -8,12 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from rawdata import camvid, labels, picture, png16, save
 
@@ -511,3 +514,25 @@ def test_real_camvid_packs(tmp_path):
     assert len(shards) == 101
     assert label_of(shards, "0016E5_07959").shape == (360, 480)
     assert sum(shards.meta["class_pixels"]) + shards.meta["ignored_pixels"] == 101 * 360 * 480
+
+
+images = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(images, min_size=1, max_size=6), st.sampled_from(["png", "webp"]), st.sampled_from([0.0001, 1]))
+def test_any_images_and_labels_come_back(drawn, codec, shard_mb):
+    with tempfile.TemporaryDirectory() as folder:
+        raw, truth = Path(folder, "raw"), {}
+        for number, (width, height, seed) in enumerate(drawn):
+            draw = np.random.default_rng(seed)
+            image = draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
+            label = draw.choice(np.array([*range(11), 255], np.uint8), (height, width))
+            save(raw / f"train/images/{number}.png", image)
+            save(raw / f"train/labels/{number}.png", label)
+            truth[str(number)] = image, label
+        shards = pack("folder", raw, Path(folder, "out"), codec=codec, shard_mb=shard_mb)
+        assert sorted(by_key(shards)) == sorted(truth)
+        for key, (image, label) in truth.items():
+            np.testing.assert_array_equal(image_of(shards, key), image)
+            np.testing.assert_array_equal(label_of(shards, key), label)

@@ -1,20 +1,28 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rawdata import flip, labels, sample, shard_set
 
-from cirn_dist.data.decode import encode_label
-from cirn_dist.data.index import ShardSet
+from cirn_dist.data.decode import encode_image, encode_label
+from cirn_dist.data.index import ShardSet, index_name
 from cirn_dist.data.labels import label_space
+from cirn_dist.data.records import write_index
+from cirn_dist.data.samples import Entry
+from cirn_dist.data.stats import Stats
 from cirn_dist.data.stream import Plan, Stream, loader
 from cirn_dist.data.transforms import SegmentationTransform
 from cirn_dist.data.writer import finish, write_shard
 from cirn_dist.errors import ConfigError, DataError
 
+TINY = Entry("", {"image.png": encode_image(Image.new("RGB", (2, 2)), "png")}, Stats())
 AUGMENT = SegmentationTransform(crop=(12, 8), mirror=True, scales=(0.8, 1.0, 1.1), jitter=0.3)
 
 
@@ -127,9 +135,6 @@ def test_a_sample_that_does_not_decode_is_named_with_its_field(tmp_path, caplog)
     good, bad = sample(0), {**sample(1), "label.png": b"no png"}
     with pytest.raises(DataError):  # the writer would not even write it
         write_shard(tmp_path / "x", "s", [("a", bad)])
-    from cirn_dist.data.samples import Entry
-    from cirn_dist.data.stats import Stats
-
     write_shard(tmp_path / "y", "s", [("a", good), Entry("b", bad, Stats())])
     source = stream(finish(tmp_path / "y", ["s"], name="y", label_space=label_space("camvid11")))
     for k in range(2):
@@ -183,3 +188,21 @@ def test_labels_may_keep_their_own_size(tmp_path):
     out = stream(shards, SegmentationTransform())[0]
     assert out["image"].shape == (3, 16, 24)
     assert out["label"].shape == (32, 48)
+
+
+def test_a_million_samples_open_and_yield_any_k_within_50_ms(tmp_path):
+    """250 shards of 4000 samples, all links to one tar: 96 MB of index, of which a sample needs one page."""
+    one = write_shard(tmp_path, "s-000000", (replace(TINY, key=f"{key:04d}") for key in range(4000)))
+    records = [{**one, "name": f"s-{shard:06d}.tar"} for shard in range(250)]
+    for record in records[1:]:
+        os.link(tmp_path / one["name"], tmp_path / record["name"])
+        os.link(tmp_path / index_name(one["name"]), tmp_path / index_name(record["name"]))
+    members = {field: field for field in one["fields"]}
+    write_index(tmp_path, records, name="m", members=members, label_space=None, left_out=[], made={})
+    seconds = []
+    for k in (0, 10**8, 10**8 + 7):
+        start = time.process_time()
+        stream(ShardSet.open(tmp_path), SegmentationTransform())[k]
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.05
+    assert seconds[1] < 0.15  # generous: the machine may be busy
