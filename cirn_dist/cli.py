@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cirn_dist.cli_shards import bench_app, pack, shards_app
 from cirn_dist.errors import CirnError
 
 app = typer.Typer(
@@ -17,6 +18,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(pack)
+app.add_typer(shards_app, name="shards")
+app.add_typer(bench_app, name="bench")
 
 Out = Annotated[Path | None, typer.Option(help="Folder of the run; started again in it, a run continues.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")]

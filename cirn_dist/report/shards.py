@@ -1,0 +1,106 @@
+"""What the shard verbs show: a set's description, what is wrong with it, how fast it can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from cirn_dist.data.bench import Bench
+from cirn_dist.data.check import Bad
+from cirn_dist.data.info import Info
+from cirn_dist.data.verify import Verified
+
+
+class Counter:
+    """A progress callback, (done, total), that moves a bar on standard error."""
+
+    def __init__(self, bar: Progress, title: str) -> None:
+        self._bar, self._task = bar, bar.add_task(title, total=None)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, completed=done, total=total)
+
+
+@contextmanager
+def counting(title: str) -> Iterator[Counter]:
+    """Show a bar with count and remaining time while the context is open; plain logs get none."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        yield Counter(bar, title)
+
+
+def info_table(info: Info) -> RenderableType:
+    """Lay out a set's description, its class histogram as bars."""
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column(style="dim")
+    facts.add_column(overflow="fold")
+    size = f"{info.size[0]}x{info.size[1]}" if info.size else "as the originals"
+    for name, value in (
+        ("folder", str(info.path)),
+        ("samples", f"{info.samples:,} in {info.shards:,} shards, {info.bytes / 2**20:,.1f} MiB"),
+        ("fields", ", ".join(info.fields)),
+        ("image size", size),
+        ("labels", info.label_space or "none"),
+        ("mean, std", _triple(info.mean) + "   " + _triple(info.std)),
+        ("left out", f"{len(info.left_out):,}"),
+        ("fingerprint", info.fingerprint),
+    ):
+        facts.add_row(name, value)
+    parts: list[RenderableType] = [Text(info.name, style="bold"), facts]
+    if info.classes:
+        largest = max(share for _, share in info.classes) or 1.0
+        histogram = Table.grid(padding=(0, 2, 0, 0))
+        for name, share in info.classes:
+            bar = ProgressBar(total=largest, completed=share, width=40, complete_style="cyan", finished_style="cyan")
+            histogram.add_row(name, bar, Text(f"{100 * share:.2f} %", justify="right"))
+        parts += ["", histogram]
+    if info.left_out:
+        parts += ["", *(f"left out: {one['source']}: {one['reason']}" for one in info.left_out)]
+    return Group(*parts)
+
+
+def bad_table(found: Verified) -> RenderableType:
+    """Lay out what is wrong with a set, one line each."""
+    if found.ok:
+        return Text(f"{found.samples:,} samples read, nothing wrong", style="green")
+    return Group(
+        Text(f"{len(found.bad):,} things wrong in {found.samples:,} samples", style="red"), bad_lines(found.bad)
+    )
+
+
+def bad_lines(bad: Sequence[Bad]) -> Table:
+    """Lay out bad samples: shard, key, field, reason."""
+    table = Table("Shard", "Key", "Field", "Reason", box=None, pad_edge=False)
+    for one in bad:
+        table.add_row(one.shard, one.key or "", one.field or "", one.reason)
+    return table
+
+
+def bench_table(bench: Bench) -> RenderableType:
+    """Lay out reading rates beside the bare decoders' and webdataset's."""
+    table = Table("images/s, one process on one thread", "", "ratio", box=None, pad_edge=False)
+    rows = [("Pillow, decode and resize only", bench.pillow)]
+    if bench.torchvision is not None:
+        rows.append(("torchvision, decode and resize only", bench.torchvision))
+    rows += [("this stream: read, check, decode, resize, augment", bench.stream)]
+    rows += [("webdataset's iterator, the same work", bench.webdataset)]
+    rows += [(f"loader, per worker, {count} workers", rate) for count, rate in bench.loader.items()]
+    for name, rate in rows:
+        table.add_row(name, f"{rate:.1f}", f"{rate / max(bench.pillow, bench.torchvision or 0):.2f}")
+    latency = (
+        f"open and first sample: {1e3 * bench.first_at_0:.1f} ms at k = 0, {1e3 * bench.first_at_1e8:.1f} ms at k = 1e8"
+    )
+    return Group(
+        Text(f"{bench.samples:,} images {bench.image}", style="bold"), Text(bench.machine, "dim"), table, latency
+    )
+
+
+def _triple(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{value:.3f}" for value in values) + ")"
