@@ -47,7 +47,8 @@ def ordered_map(
     Args:
         function: picklable; its exceptions are raised here.
         items: picklable, taken lazily.
-        workers: processes. They are spawned, not forked: the caller may hold threads, a GPU, a process group.
+        workers: processes, started as the platform does by default, as torch's loader starts its own. What they run
+            uses neither torch nor a GPU, so a fork of a process that does is safe.
         ahead: items in flight per worker, so that a slow reader keeps memory small.
 
     Raises:
@@ -57,8 +58,7 @@ def ordered_map(
         yield from map(function, items)
         return
     guarded = _Guarded(function)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, initializer=_start_worker)
     pending: deque[Future[Result | Failure]] = deque()
     try:
         for item in items:
