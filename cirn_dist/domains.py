@@ -8,6 +8,7 @@ from typing import Literal
 
 from cirn_dist.config import Domain
 from cirn_dist.data.index import INDEX, ShardSet
+from cirn_dist.data.labels import label_space
 from cirn_dist.data.pack import pack
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.signals import Stopped
@@ -36,6 +37,7 @@ def open_domains(run: Run) -> Domains:
         ConfigError: a set's label space is not the configured one.
     """
     data = run.config.data
+    label_space(data.label_space)  # a misspelt one is refused before hours of packing
     source = _open(run, "source", data.source, labels=True)
     target = _open(run, "target", data.target, labels=False)
     scored = _open(run, "scored", data.target, labels=True) if data.target.score_split else None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cirn_dist.data.index import Sample, ShardSet
 from cirn_dist.data.transforms import decode_image, decode_label
+from cirn_dist.errors import CorruptSample
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,10 @@ def read_images(shards: ShardSet, indices: Sequence[int], batch: int, device: to
     arrays: list[npt.NDArray[np.uint8]] = []
     for index in indices:
         sample = shards.read(index)
-        array = decode_image(sample[shards.image_field])
+        try:
+            array = decode_image(sample[shards.image_field])
+        except CorruptSample as error:
+            raise shards.corrupt(index, error.what, shards.image_field) from error
         if arrays and (len(arrays) == batch or array.shape != arrays[0].shape):
             yield Images(places, samples, _pixels(arrays, device))
             places, samples, arrays = [], [], []

@@ -1,0 +1,25 @@
+"""Errors are one line, and survive the way from another process."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from cirn_dist.engine.signals import Stopped
+from cirn_dist.errors import CheckpointError, CirnError, ConfigError, CorruptSample, DataError, TrainingError
+
+
+@pytest.mark.parametrize("kind", [CirnError, ConfigError, DataError, CorruptSample, CheckpointError, TrainingError])
+def test_an_error_is_the_same_in_another_process(kind: type[CirnError]) -> None:
+    error = kind("is broken\nin two", where="/data/x", fix="mend it")
+    assert str(error) == "/data/x: is broken in two; mend it"
+    other = pickle.loads(pickle.dumps(error))
+    assert type(other) is kind
+    assert (str(other), other.exit_code) == (str(error), error.exit_code)
+
+
+def test_a_stop_keeps_its_exit_code() -> None:
+    for interrupted, code in ((True, 130), (False, 0)):
+        other = pickle.loads(pickle.dumps(Stopped("stopped", "adapt", interrupted)))
+        assert (other.exit_code, str(other)) == (code, "adapt: stopped; start again to continue")
