@@ -59,7 +59,9 @@ def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain,
     split = (domain.score_split if name == "scored" else domain.split) or domain.split
 
     def advance(done: int, total: int) -> None:
-        run.progress.update(done, {}, 0.0)
+        if done == 1 or run.progress.running != "data":
+            run.progress.start("data", total, done - 1, unit=f"{name} images")
+        run.progress.update(done)
         if run.stop:
             raise Stopped("stopped; finished shards are kept", f"packing {name}", run.stop.interrupted)
 
@@ -79,5 +81,4 @@ def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain,
             progress=advance,
         ).path
 
-    run.progress.start("data", 0)
     return ShardSet.open(run.runtime.on_main(work))

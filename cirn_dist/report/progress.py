@@ -80,20 +80,29 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def start(self, stage: str, total_iterations: int, done: int = 0) -> None:
+    @property
+    def running(self) -> str | None:
+        """The stage that was started and has not finished."""
+        return self._current
+
+    def start(self, stage: str, total_iterations: int, done: int = 0, unit: str = "iterations") -> None:
         """Begin a stage; a resumed one has `done` iterations behind it, which its pace does not count."""
         entry = self._stages[stage]
         entry.total, entry.first, entry.iteration = total_iterations, done, done
         entry.state, entry.started = "running", self._clock()
         self._current, self._spoke = stage, entry.started
-        self._say(f"{entry.title}: started, {total_iterations:,} iterations" + (f", {done:,} done" if done else ""))
+        self._say(f"{entry.title}: started, {total_iterations:,} {unit}" + (f", {done:,} done" if done else ""))
 
-    def update(self, iteration: int, losses: Mapping[str, float], images_per_second: float) -> None:
-        """Move the current stage to `iteration`."""
+    def update(
+        self, iteration: int, losses: Mapping[str, float] | None = None, images_per_second: float | None = None
+    ) -> None:
+        """Move the current stage to `iteration`; its speed is the stage's mean unless given."""
         if self._current is None:
             return
         entry, now = self._stages[self._current], self._clock()
-        entry.iteration, entry.losses, entry.images_per_second = iteration, dict(losses), images_per_second
+        if images_per_second is None:
+            images_per_second = (iteration - entry.first) / max(now - entry.started, 1e-9)
+        entry.iteration, entry.losses, entry.images_per_second = iteration, dict(losses or {}), images_per_second
         if now - self._spoke >= PLAIN_INTERVAL:
             self._spoke = now
             self._say(_plain_line(entry, now))

@@ -41,13 +41,13 @@ def derive_set(
     stems = [Path(shard["name"]).stem for shard in parent.shards]
     mine = range(run.runtime.rank, len(stems), run.runtime.world)
     starts = [sum(parent.shard_sizes[:shard]) for shard in range(len(stems))]
-    run.progress.start(stage, len(parent))
+    run.progress.start(stage, len(parent), unit="images")
     done = 0
     for shard in mine:
         size = parent.shard_sizes[shard]
         write_shard(folder, stems[shard], samples(range(starts[shard], starts[shard] + size)), token=token)
         done += size
-        run.progress.update(min(len(parent), done * run.runtime.world), {}, 0.0)
+        run.progress.update(min(len(parent), done * run.runtime.world))
         if run.stop:
             break
     run.pause_point(stage)

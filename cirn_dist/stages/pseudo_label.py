@@ -36,7 +36,7 @@ def pseudo_label(run: Run, target: ShardSet) -> ShardSet:
     segmenter = load_segmenter(run, "adapt")
 
     counts = np.zeros((run.labels.num_classes, BINS), np.int64)
-    run.progress.start("pseudo_label", len(target))
+    run.progress.start("pseudo_label", len(target), unit="images, for the thresholds")
     mine = range(run.runtime.rank, len(target), run.runtime.world)
     for _, _, (classes, confidence) in _predictions(run, segmenter, target, mine):
         counts += confidence_histogram(classes, confidence, run.labels.num_classes)

@@ -1,0 +1,59 @@
+"""Every command of the README is one that exists, with a configuration and settings that load."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from cirn_dist.cli import app
+from cirn_dist.configfile import load
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.S)
+INLINE = re.findall(r"`((?:cirn-dist|bash launch)[^`]*)`", README.replace("\n", " "))
+COMMANDS = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()] + INLINE
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_exists(command: str) -> None:
+    words = shlex.split(command)
+    while "=" in words[0]:
+        words.pop(0)
+    if words[0] == "bash":
+        assert (ROOT / words[1]).is_file()
+        return
+    if "-m" in words:
+        assert words[0] in ("accelerate", "torchrun")
+        words = words[words.index("-m") + 1 :]
+        assert words[0] == "cirn_dist"
+    else:
+        assert words[0] == "cirn-dist"
+    _parse(typer.main.get_command(app), words[1:])
+
+
+def _parse(command: Any, words: list[str]) -> None:
+    """Parse the words as the command line would, down to the verb, and load what it would load."""
+    while hasattr(command, "commands"):
+        command, words = command.commands[words[0]], words[1:]
+    settings = command.make_context(command.name, list(words)).params
+    if command.name == "run":
+        load(settings["config"], settings["overrides"])
+    elif command.name == "demo":
+        load("smoke" if settings["smoke"] else "demo", settings["overrides"])
+
+
+def test_every_file_the_readme_names_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+    for test in re.findall(r"`(tests/[\w/]+\.py)`", README):
+        assert (ROOT / test).is_file(), test
+
+
+def test_every_setting_the_readme_names_exists() -> None:
+    assert load("gta5_cityscapes", ["engine.images_per_step=4"]).engine.images_per_step == 4
