@@ -6,7 +6,6 @@ and SHA-256, written last. A folder is built beside its place, synced, and renam
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cirn_dist.data.files import file_sha256, sync
 from cirn_dist.errors import CheckpointError
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Checkpoint:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the manifest, and through it of every file."""
-        return _sha256(self.path / "MANIFEST.json")
+        return file_sha256(self.path / "MANIFEST.json")
 
     def read(self, component: str) -> dict[str, Tensor]:
         """Read one component's tensors.
@@ -84,7 +84,7 @@ class Store:
             if final.exists():
                 shutil.rmtree(final)
             os.replace(building, final)
-            _sync(self.folder)
+            sync(self.folder)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"cannot save: {error}", where=final, fix="free space and start again") from None
         finally:
@@ -118,11 +118,11 @@ class Store:
         (folder / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         manifest = {}
         for file in sorted(folder.iterdir()):
-            manifest[file.name] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
-            _sync(file)
+            manifest[file.name] = {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+            sync(file)
         (folder / "MANIFEST.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        _sync(folder / "MANIFEST.json")
-        _sync(folder)
+        sync(folder / "MANIFEST.json")
+        sync(folder)
 
 
 def verify(path: Path) -> str | None:
@@ -131,22 +131,8 @@ def verify(path: Path) -> str | None:
         manifest = json.loads((path / "MANIFEST.json").read_text(encoding="utf-8"))
         for name, facts in manifest.items():
             file = path / name
-            if file.stat().st_size != facts["bytes"] or _sha256(file) != facts["sha256"]:
+            if file.stat().st_size != facts["bytes"] or file_sha256(file) != facts["sha256"]:
                 return f"{name} is damaged"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"unreadable: {error}"
     return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Force a file's content, or a folder's entries, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

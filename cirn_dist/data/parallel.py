@@ -10,33 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from multiprocessing.connection import wait
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-from cirn_dist.errors import CirnError, DataError
+from cirn_dist.errors import DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An error on its way out of a worker process, where it travels as a value: no traceback, one line."""
-
-    kind: type[CirnError]
-    what: str
-    where: str | None
-    fix: str | None
-
-    @classmethod
-    def of(cls, error: CirnError) -> Failure:
-        """Pack an error."""
-        return cls(type(error), error.what, str(error.where) if error.where is not None else None, error.fix)
-
-    def error(self) -> CirnError:
-        """Unpack it."""
-        return self.kind(self.what, where=self.where, fix=self.fix)
 
 
 def ordered_map(
@@ -57,37 +37,19 @@ def ordered_map(
     if workers <= 1:
         yield from map(function, items)
         return
-    guarded = _Guarded(function)
     pool = ProcessPoolExecutor(workers, initializer=_start_worker)
-    pending: deque[Future[Result | Failure]] = deque()
+    pending: deque[Future[Result]] = deque()
     try:
         for item in items:
-            pending.append(pool.submit(guarded, item))
+            pending.append(pool.submit(function, item))
             if len(pending) >= workers * ahead:
-                yield _opened(pending.popleft().result())
+                yield pending.popleft().result()
         while pending:
-            yield _opened(pending.popleft().result())
+            yield pending.popleft().result()
     except BrokenProcessPool as error:
         raise DataError("a worker process was killed", fix="use fewer workers, or more memory") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class _Guarded(Generic[Item, Result]):
-    function: Callable[[Item], Result]
-
-    def __call__(self, item: Item) -> Result | Failure:
-        try:
-            return self.function(item)
-        except CirnError as error:
-            return Failure.of(error)
-
-
-def _opened(result: Result | Failure) -> Result:
-    if isinstance(result, Failure):
-        raise result.error()
-    return result
 
 
 def _start_worker() -> None:

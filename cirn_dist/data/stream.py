@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cirn_dist.data.index import ShardSet
 from cirn_dist.data.order import Order
-from cirn_dist.data.parallel import Failure
 from cirn_dist.data.plan import Plan
 from cirn_dist.data.transforms import Tensors, Transform
 from cirn_dist.errors import CirnError, ConfigError, CorruptSample, DataError
@@ -95,11 +94,11 @@ class _Pairs(Dataset[Any]):
     def __init__(self, streams: Mapping[str, Stream]) -> None:
         self.streams = streams
 
-    def __getitem__(self, k: int) -> dict[str, dict[str, Any]] | Failure:
+    def __getitem__(self, k: int) -> dict[str, dict[str, Any]] | CirnError:
         try:
             return {name: stream[k] for name, stream in self.streams.items()}
         except CirnError as error:
-            return Failure.of(error)
+            return error
 
 
 class _Batches(Sampler[list[int]]):
@@ -116,8 +115,8 @@ class _Batches(Sampler[list[int]]):
 class _Loader(DataLoader[Any]):
     def __iter__(self) -> Any:
         for batch in super().__iter__():
-            if isinstance(batch, Failure):
-                raise batch.error()
+            if isinstance(batch, CirnError):
+                raise batch
             for fields in batch.values():
                 if "label" in fields:
                     fields["label"] = fields["label"].long()
@@ -155,17 +154,17 @@ def loader(
     )
 
 
-def collate(items: list[dict[str, dict[str, Any]] | Failure]) -> Batch | Failure:
+def collate(items: list[dict[str, dict[str, Any]] | CirnError]) -> Batch | CirnError:
     """Stack the items of a micro-batch."""
     whole: list[dict[str, dict[str, Any]]] = []
     for item in items:
-        if isinstance(item, Failure):
+        if isinstance(item, CirnError):
             return item
         whole.append(item)
     try:
         return {name: stack([item[name] for item in whole]) for name in whole[0]}
     except ConfigError as error:
-        return Failure.of(error)
+        return error
 
 
 def stack(samples: list[dict[str, Any]]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_a_failed_save_leaves_nothing_and_keeps_what_was_there(tmp_path: Path, m
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store_module, "_sync", full)
+    monkeypatch.setattr(store_module, "sync", full)
     with pytest.raises(CheckpointError, match="No space left"):
         store.save(2, components(2), {"step": 2})
     monkeypatch.undo()
