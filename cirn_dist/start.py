@@ -15,6 +15,7 @@ import yaml
 import cirn_dist
 from cirn_dist.config import Config, flatten
 from cirn_dist.configfile import dump
+from cirn_dist.data.files import writing_into
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.signals import Stopped, StopRequest
@@ -38,13 +39,15 @@ def start(config: Config, out: Path, json_file: Path | None = None) -> int:
         The exit code: 0 when finished or asked to stop, 130 after Ctrl-C, else the error's.
     """
     runtime = Runtime(config.engine.precision, backbone=config.model.backbone)
+    titles = stage_titles(config)
     code = 0
     try:
         runtime.on_main(lambda: _claim(out, config, runtime))
-        with StopRequest(out / "STOP") as stop, Progress(stage_titles(config), quiet=not runtime.main) as progress:
-            results = run_pipeline(Run(config, out, runtime, progress, stop))
-        if runtime.main:
-            _conclude(out, results, progress, json_file)
+        with writing_into(out):
+            with StopRequest(out / "STOP") as stop, Progress(titles, quiet=not runtime.main) as progress:
+                results = run_pipeline(Run(config, out, runtime, progress, stop))
+            if runtime.main:
+                _conclude(out, results, progress, json_file)
     except Stopped as stopped:  # on all ranks at once: one line is enough
         code = stopped.exit_code
         if runtime.main:
