@@ -123,6 +123,7 @@ class Translate(Section):
     ngf: int = Field(64, ge=1)
     blocks: int = Field(9, ge=1)
     residual_output: bool = Field(False, description="G(x) = x + n(x), n zero at the start")
+    upsampling: Literal["transposed", "resize"] = Field("transposed", description="resize leaves no checkerboard")
     ndf: int = Field(64, ge=1)
     d_layers: int = Field(3, ge=1, description="3 is the 70x70 PatchGAN")
     pool: int = Field(50, ge=0, description="translated images remembered for the discriminators")

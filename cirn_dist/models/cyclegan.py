@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cirn_dist.models.discriminators import initialise
 from cirn_dist.models.padding import crop_to, pad_to
+
+Upsampling = Literal["transposed", "resize"]
 
 
 class Generator(nn.Module):
@@ -19,11 +23,19 @@ class Generator(nn.Module):
         ngf: channels of the stem.
         blocks: residual blocks at a quarter of the size.
         residual_output: return x + n(x), clamped, with n zero at the start: content survives a short training.
+        upsampling: `transposed` convolutions are CycleGAN's; `resize` (nearest, then a convolution) leaves no
+            checkerboard after a short training (Odena et al. 2016).
         checkpoint_blocks: recompute each residual block in the backward pass instead of keeping its activations.
     """
 
     def __init__(
-        self, ngf: int = 64, blocks: int = 9, *, residual_output: bool = False, checkpoint_blocks: bool = False
+        self,
+        ngf: int = 64,
+        blocks: int = 9,
+        *,
+        residual_output: bool = False,
+        upsampling: Upsampling = "transposed",
+        checkpoint_blocks: bool = False,
     ) -> None:
         super().__init__()
         self.residual_output, self.checkpoint_blocks = residual_output, checkpoint_blocks
@@ -35,8 +47,8 @@ class Generator(nn.Module):
         )
         self.blocks = nn.ModuleList(_Block(4 * ngf) for _ in range(blocks))
         self.decoder = nn.Sequential(
-            *_normed(nn.ConvTranspose2d(4 * ngf, 2 * ngf, 3, stride=2, padding=1, output_padding=1, bias=False)),
-            *_normed(nn.ConvTranspose2d(2 * ngf, ngf, 3, stride=2, padding=1, output_padding=1, bias=False)),
+            *_doubled(4 * ngf, 2 * ngf, upsampling),
+            *_doubled(2 * ngf, ngf, upsampling),
             nn.ReflectionPad2d(3),
         )
         self.output = nn.Conv2d(ngf, 3, 7)
@@ -75,3 +87,10 @@ class _Block(nn.Module):
 
 def _normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> tuple[nn.Module, ...]:
     return convolution, nn.InstanceNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
+
+
+def _doubled(before: int, after: int, upsampling: Upsampling) -> tuple[nn.Module, ...]:
+    if upsampling == "transposed":
+        return _normed(nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1, bias=False))
+    resize = nn.Upsample(scale_factor=2, mode="nearest"), nn.ReflectionPad2d(1)
+    return *resize, *_normed(nn.Conv2d(before, after, 3, bias=False))

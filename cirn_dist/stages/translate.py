@@ -33,7 +33,9 @@ def build_generator(run: Run, component: str) -> Generator:
     """Build one generator, its random weights a function of the run's seed."""
     settings = run.config.translate
     torch.manual_seed(derive(run.config.seed, component))
-    return Generator(settings.ngf, settings.blocks, residual_output=settings.residual_output)
+    return Generator(
+        settings.ngf, settings.blocks, residual_output=settings.residual_output, upsampling=settings.upsampling
+    )
 
 
 def translate(run: Run, source: ShardSet, target: ShardSet) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ def images(*size: int) -> Tensor:
     return torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def small(**options: bool) -> Generator:
+def small(**options: Any) -> Generator:
     torch.manual_seed(0)
     return Generator(ngf=4, blocks=2, **options)
 
@@ -27,8 +29,9 @@ def test_the_full_generator_is_cyclegans() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 9), (16, 20), (33, 47), (30, 64)])
 @pytest.mark.parametrize("residual", [False, True])
-def test_any_size_comes_back_at_its_size_and_in_range(size: tuple[int, int], residual: bool) -> None:
-    y = small(residual_output=residual)(images(*size))
+@pytest.mark.parametrize("upsampling", ["transposed", "resize"])
+def test_any_size_comes_back_at_its_size_and_in_range(size: tuple[int, int], residual: bool, upsampling: str) -> None:
+    y = small(residual_output=residual, upsampling=upsampling)(images(*size))
     assert y.shape == (2, 3, *size)
     assert y.abs().max() <= 1
     assert torch.isfinite(y).all()
@@ -62,3 +65,17 @@ def test_output_is_float32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert small()(images(16, 20)).dtype == torch.float32
         assert small(residual_output=True)(images(16, 20)).dtype == torch.float32
+
+
+def test_resizing_leaves_no_checkerboard() -> None:
+    """Random weights on a flat image: transposed convolutions answer differently on even and odd pixels."""
+
+    def unevenness(upsampling: str) -> float:
+        torch.manual_seed(0)
+        generator = Generator(ngf=8, blocks=1, upsampling=upsampling)  # type: ignore[arg-type]
+        flat = nn.Sequential(*(layer for layer in generator.decoder if not isinstance(layer, nn.InstanceNorm2d)))
+        inside = flat(torch.rand(1, 32, 1, 1).expand(1, 32, 12, 12))[..., 12:-12, 12:-12]
+    XX
+
+    assert unevenness("resize") < 1e-6
+    assert unevenness("transposed") > 1e-3

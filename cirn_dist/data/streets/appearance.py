@@ -113,7 +113,7 @@ def draw_look(rng: Random, appearance: Appearance) -> Look:
         weather,
         sky,
         _sensor(rng, appearance, weather),
-        rng.uniform(0.9, 1.2) if appearance == "synthetic" else rng.uniform(0.35, 0.85),
+        rng.uniform(0.9, 1.2) if appearance == "synthetic" else rng.uniform(0.15, 0.5),
         exposure,
         _sun(rng, weather),
         toned(sky.horizon, haze_share),
@@ -132,15 +132,15 @@ def _exposure(rng: Random, appearance: Appearance, weather: Weather) -> float:
     if appearance == "synthetic":
         return rng.uniform(0.4, 0.7) if weather == "dusk" else rng.uniform(0.85, 1.15)
     if weather == "dusk":
-        return rng.uniform(0.24, 0.5)
-    return rng.uniform(0.58, 1.0)
+        return rng.uniform(0.2, 0.42)
+    return rng.uniform(0.42, 0.8)
 
 
 def _sensor(rng: Random, appearance: Appearance, weather: Weather) -> Sensor:
     if appearance == "synthetic":
         return Sensor(0.0, 0.0, 1.0)
-    noise = rng.uniform(1.5, 4.0) if weather == "dusk" else rng.uniform(0.5, 2.5)
-    return Sensor(rng.uniform(0.0009, 0.0018), noise, rng.uniform(0.95, 1.2))
+    noise = rng.uniform(4.0, 9.0) if weather == "dusk" else rng.uniform(2.0, 6.0)
+    return Sensor(rng.uniform(0.001, 0.0025), noise, rng.uniform(0.95, 1.3))
 
 
 def _synthetic_sky(rng: Random, weather: Weather) -> Sky:
