@@ -14,7 +14,8 @@ Colour = tuple[float, float, float]
 Weather = Literal["clear", "overcast", "sunset", "dusk"]
 
 _WEATHERS: dict[Appearance, dict[Weather, float]] = {
-    "synthetic": {"clear": 0.52, "overcast": 0.24, "sunset": 0.10, "dusk": 0.14},
+    # Always daylight, as in most synthetic sets: dark frames are part of the gap.
+    "synthetic": {"clear": 0.60, "overcast": 0.28, "sunset": 0.12},
     "photo": {"clear": 0.50, "overcast": 0.32, "sunset": 0.02, "dusk": 0.16},
 }
 
@@ -130,7 +131,7 @@ def _sun(rng: Random, weather: Weather) -> tuple[float, float, float]:
 
 def _exposure(rng: Random, appearance: Appearance, weather: Weather) -> float:
     if appearance == "synthetic":
-        return rng.uniform(0.4, 0.7) if weather == "dusk" else rng.uniform(0.85, 1.15)
+        return rng.uniform(0.85, 1.15)
     if weather == "dusk":
         return rng.uniform(0.2, 0.42)
     return rng.uniform(0.42, 0.8)
@@ -151,14 +152,9 @@ def _synthetic_sky(rng: Random, weather: Weather) -> Sky:
     if weather == "overcast":
         zenith = hsv(0.58, rng.uniform(0.02, 0.15), rng.uniform(0.75, 0.95))
         return Sky(zenith, mix(zenith, white, 0.6), white, rng.uniform(0.2, 0.6))
-    if weather == "sunset":
-        zenith = hsv(rng.uniform(0.56, 0.68), rng.uniform(0.3, 0.6), rng.uniform(0.6, 0.9))
-        return Sky(
-            zenith, hsv(rng.uniform(0.03, 0.12), rng.uniform(0.3, 0.6), 1.0), (255, 225, 200), rng.uniform(0, 0.5)
-        )
-    zenith = hsv(rng.uniform(0.58, 0.7), rng.uniform(0.3, 0.7), rng.uniform(0.25, 0.5))
-    horizon = hsv(rng.uniform(0.55, 0.75), rng.uniform(0.15, 0.5), rng.uniform(0.5, 0.8))
-    return Sky(zenith, horizon, mix(zenith, horizon, 0.7), rng.uniform(0.2, 0.8))
+    zenith = hsv(rng.uniform(0.56, 0.68), rng.uniform(0.3, 0.6), rng.uniform(0.6, 0.9))
+    horizon = hsv(rng.uniform(0.03, 0.12), rng.uniform(0.3, 0.6), 1.0)
+    return Sky(zenith, horizon, (255, 225, 200), rng.uniform(0, 0.5))
 
 
 def _photo_sky(rng: Random, weather: Weather) -> Sky:
