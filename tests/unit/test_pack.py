@@ -345,7 +345,7 @@ def test_kill_9_while_packing(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), str(raw), str(out), "2"]
     process = subprocess.Popen(command, env=environment, start_new_session=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not list(out.glob("train-000001.record.json")):
         assert process.poll() is None
         assert time.monotonic() < deadline
