@@ -13,9 +13,10 @@ from cirn_dist.data.stream import Stream
 from cirn_dist.data.transforms import SegmentationTransform
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.run import Run
+from cirn_dist.engine.step import Batch
 from cirn_dist.models.acm import ACM
 from cirn_dist.models.backbones import build_backbone
-from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.deeplab import Segmenter, SegOutput
 from cirn_dist.models.norm import convert
 from cirn_dist.schedule import Optimizer, lr_factor, poly, warmup
 from cirn_dist.seeds import derive
@@ -61,6 +62,12 @@ def initial_segmenter(run: Run, settings: SegmenterTraining, *, with_acm: bool) 
     shared = ("backbone.", "classifier.") if settings.init == "source" else ()
     load_component(segmenter, parent, "segmenter", only=shared)
     return segmenter, {settings.init: str(parent.path.relative_to(run.folder))}
+
+
+def predicted(player: Player, images: Batch) -> SegOutput:
+    """Return the segmenter's output on one domain's images, at the size of their labels."""
+    output: SegOutput = player("segmenter", images["image"], images.get("size"))
+    return output
 
 
 def segmenter_player(run: Run, segmenter: Segmenter, settings: SegmenterTraining) -> Player:

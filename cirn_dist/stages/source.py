@@ -12,7 +12,7 @@ from cirn_dist.data.index import ShardSet
 from cirn_dist.engine.loop import Training, fit
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Losses, Pass
-from cirn_dist.stages.parts import initial_segmenter, segmenter_player, stream
+from cirn_dist.stages.parts import initial_segmenter, predicted, segmenter_player, stream
 
 
 def train_supervised(run: Run, name: str, labelled: ShardSet, settings: SegmenterTraining) -> None:
@@ -21,8 +21,8 @@ def train_supervised(run: Run, name: str, labelled: ShardSet, settings: Segmente
     player = segmenter_player(run, segmenter, settings)
 
     def segmentation(batch: Batch, iteration: int) -> Losses:
-        predicted = player("segmenter", batch["source"]["image"])
-        return {"seg": losses.supervision(predicted, batch["source"]["label"], focal_gamma=settings.focal_gamma)}
+        output = predicted(player, batch["source"])
+        return {"seg": losses.supervision(output, batch["source"]["label"], focal_gamma=settings.focal_gamma)}
 
     training = Training(
         name,
