@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json as json_module
 import logging
 import sys
 from pathlib import Path
@@ -68,6 +70,28 @@ def report(
     Console().print(summary)
     if json is not None:
         json.write_text(summary.model_dump_json(indent=2), encoding="utf-8")
+
+
+@app.command("import-weights")
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="A .pth or .safetensors file, e.g. AdaptSegNet's or CLAN's.")],
+    out: Annotated[Path | None, typer.Option(help="Default: FILE with the ending .safetensors.")] = None,
+    backbone: Annotated[str, typer.Option(help="The lineage's is resnet101_caffe.")] = "resnet101_caffe",
+    space: Annotated[str, typer.Option(help="Label space of its classifiers.")] = "cityscapes19",
+    json: Json = None,
+) -> None:
+    """Convert another project's weights for model.weights or model.segmenter, and say what matched."""
+    from rich.console import Console
+
+    from cirn_dist.data.labels import label_space
+    from cirn_dist.models.imported import import_file
+    from cirn_dist.report.weights import import_table
+
+    made = out or file.with_suffix(".safetensors" if file.suffix != ".safetensors" else ".imported.safetensors")
+    found = import_file(file, made, backbone=backbone, space=label_space(space))
+    Console().print(import_table(found))
+    if json is not None:
+        json.write_text(json_module.dumps(dataclasses.asdict(found), indent=1, default=str), encoding="utf-8")
 
 
 def _start(config: str, overrides: list[str], out: Path | None, json: Path | None) -> None:

@@ -61,6 +61,9 @@ class Model(Section):
         "resnet101"
     )
     weights: str | None = Field("imagenet", description="imagenet (torchvision's download), a file, or null")
+    segmenter: str | None = Field(
+        None, description="a file of import-weights: backbone, C and ACM that init: pretrained starts from"
+    )
     norm: Literal["auto", "sync", "batch", "frozen"] = "auto"
     freeze_affine: bool = True
     acm: Acm = Acm()

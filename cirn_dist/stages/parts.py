@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -17,6 +18,7 @@ from cirn_dist.engine.step import Batch
 from cirn_dist.models.acm import ACM
 from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.deeplab import Segmenter, SegOutput
+from cirn_dist.models.imported import load_imported
 from cirn_dist.models.norm import convert
 from cirn_dist.schedule import Optimizer, lr_factor, poly, warmup
 from cirn_dist.seeds import derive
@@ -55,8 +57,12 @@ def initial_segmenter(run: Run, settings: SegmenterTraining, *, with_acm: bool) 
 
     From `source`, backbone and C are taken and ACM keeps its random start: C and ACM must differ.
     """
+    imported = run.config.model.segmenter
     if settings.init == "pretrained":
-        return build_segmenter(run, with_acm=with_acm, pretrained=True), {}
+        segmenter = build_segmenter(run, with_acm=with_acm, pretrained=imported is None)
+        if imported is not None:
+            load_imported(segmenter, Path(imported), backbone=run.config.model.backbone, space=run.labels)
+        return segmenter, {"imported": imported} if imported is not None else {}
     segmenter = build_segmenter(run, with_acm=with_acm)
     parent = run.finished(settings.init)
     shared = ("backbone.", "classifier.") if settings.init == "source" else ()
