@@ -81,6 +81,7 @@ class SegmentationTransform:
             that images of one micro-batch may differ in size; with a crop both are.
         jitter: largest relative change of brightness, contrast and saturation, and a quarter of it, in turns, of hue.
         blur: largest Gaussian radius in pixels, drawn for half of the images.
+        relabel: 256 bytes, the train id each label becomes; None keeps them.
     """
 
     crop: tuple[int, int] | None = None
@@ -88,6 +89,7 @@ class SegmentationTransform:
     scales: tuple[float, ...] = (1.0,)
     jitter: float = 0.0
     blur: float = 0.0
+    relabel: bytes | None = None
     draws: int = 10
 
     def __call__(self, sample: Sample, draws: Draws) -> Tensors:
@@ -102,6 +104,8 @@ class SegmentationTransform:
             CorruptSample: an image or label that cannot be decoded; names the field.
         """
         pixels, label = _decode(sample)
+        if label is not None and self.relabel is not None:
+            label = np.frombuffer(self.relabel, np.uint8)[label]
         if self.jitter or self.blur:
             pixels = np.array(self._recolour(Image.fromarray(pixels), draws))
         size = (pixels if label is None else label).shape[:2]
@@ -109,7 +113,7 @@ class SegmentationTransform:
         if self.crop is not None:
             box = _box((pixels.shape[1], pixels.shape[0]), self.crop, draws)
             pixels, label = _window(pixels, box, 0), _window(label, box, IGNORE) if label is not None else None
-        tensors = {"image": torch.from_numpy(pixels).permute(2, 0, 1)}
+        tensors: Tensors = {"image": torch.from_numpy(pixels).permute(2, 0, 1)}
         if label is not None:
             tensors["label"] = torch.from_numpy(label)
         if self.mirror and draws[_MIRROR] < 0.5:

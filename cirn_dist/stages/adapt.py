@@ -10,11 +10,23 @@ from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Losses, Pass
 from cirn_dist.stages.adversary import Adversary
 from cirn_dist.stages.parts import initial_segmenter, predicted, segmenter_player, stream
+from cirn_dist.stages.validation import validation
 
 
-def adapt(run: Run, name: str, intermediate: ShardSet, target: ShardSet, settings: Adapt) -> None:
-    """Train the segmenter against D: supervised on I, adversarially on T; the total is eq. 8."""
-    segmenter, parents = initial_segmenter(run, settings, with_acm=True)
+def adapt(
+    run: Run,
+    name: str,
+    intermediate: ShardSet,
+    target: ShardSet,
+    settings: Adapt,
+    labelled: ShardSet | None = None,
+) -> None:
+    """Train the segmenter against D: supervised on I, adversarially on T; the total is eq. 8.
+
+    Args:
+        labelled: target images it may be scored on while it trains.
+    """
+    segmenter, parents = initial_segmenter(run, settings.init, with_acm=True)
     player = segmenter_player(run, segmenter, settings)
     adversary = Adversary(run, segmenter, settings)
 
@@ -38,5 +50,6 @@ def adapt(run: Run, name: str, intermediate: ShardSet, target: ShardSet, setting
             "target": stream(run, target, settings.augment, "target"),
         },
         parents=parents,
+        validate=validation(run, name, segmenter, labelled),
     )
     fit(training, run)

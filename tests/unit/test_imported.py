@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def test_classifiers_of_another_label_space_are_left_out_and_said(tmp_path: Path
     found = import_file(tmp_path / "voc.pth", tmp_path / "voc.safetensors", backbone="tiny", space=CITYSCAPES)
     assert found.parts[1].note == "left out: 21 classes, cityscapes19 has 19"
     assert len(found.left_out) == 8
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=100, record=True, file=io.StringIO())
     console.print(import_table(found))
     text = console.export_text()
     assert "21 classes" in text
@@ -121,7 +122,7 @@ def test_a_runs_stages_start_from_an_imported_segmenter(tmp_path: Path) -> None:
     original = lineage_file(tmp_path / "clan.pth")
     made = import_file(tmp_path / "clan.pth", tmp_path / "clan.safetensors", backbone="tiny", space=CAMVID).path
     run = stage_run(tmp_path / "run", f"model.segmenter={made}", "source.iterations=4", "source.lr=1e-12")
-    segmenter, parents = initial_segmenter(run, run.config.source, with_acm=True)
+    segmenter, parents = initial_segmenter(run, run.config.source.init, with_acm=True)
     assert parents == {"imported": str(made)}
     head = "acm.classifiers.0.branches.2.weight"
     assert torch.equal(segmenter.state_dict()[head], original["module.layer6.conv2d_list.2.weight"])
