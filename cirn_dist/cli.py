@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cirn_dist.cli_paper import show_app, tables
 from cirn_dist.cli_shards import bench_app, pack, shards_app
 from cirn_dist.errors import CirnError
 
@@ -21,8 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(pack)
+app.command()(tables)
 app.add_typer(shards_app, name="shards")
 app.add_typer(bench_app, name="bench")
+app.add_typer(show_app, name="show")
 
 Out = Annotated[Path | None, typer.Option(help="Folder of the run; started again in it, a run continues.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")]

@@ -213,6 +213,7 @@ class Config(Section):
     pseudo_label: PseudoLabel = PseudoLabel()
     self_train: SelfTrain = SelfTrain()
     evaluate: Evaluate = Evaluate()
+    with_cir: bool = Field(True, description="false: adapt from the source itself (Table 4 without CIR)")
     controls: bool = Field(True, description="also train each stage's control of the same length")
 
     @model_validator(mode="after")

@@ -39,19 +39,19 @@ class TableRow:
 def stage_titles(config: Config) -> list[tuple[str, str]]:
     """Return (name, title) of every stage a configuration runs, in order."""
     controls = config.controls
+    cir = [("translate", "CycleGAN"), ("render", "Rendering the CIR"), ("cir", "CIR")] if config.with_cir else []
+    ass = "CIR + ASS" if config.with_cir else "ASS"
     return [
         ("data", "Shard sets"),
         ("source", "Source only"),
         *([("source_control", "  control: source, longer")] if controls and _has_source_control(config) else []),
-        ("translate", "CycleGAN"),
-        ("render", "Rendering the CIR"),
-        ("cir", "CIR"),
-        ("adapt", "CIR + ASS"),
-        *([("adapt_control", "  control: CIR + ASS, longer")] if controls else []),
+        *cir,
+        ("adapt", ass),
+        *([("adapt_control", f"  control: {ass}, longer")] if controls else []),
         *(
             (of_round(stage, number), title + ("" if number == 1 else f", round {number}"))
             for number in _rounds(config)
-            for stage, title in (("pseudo_label", "Pseudo labels"), ("self_train", "CIR + ASS + ST"))
+            for stage, title in (("pseudo_label", "Pseudo labels"), ("self_train", f"{ass} + ST"))
         ),
     ]
 
@@ -61,14 +61,15 @@ def table_rows(config: Config) -> list[TableRow]:
 
     The CIR row is supervised training on the CIR without adaptation: the control of stage 2.
     """
+    titles = dict(stage_titles(config))
     longer = "source_control" if _has_source_control(config) else "source"
     controls = {
         "cir": (longer, "source, trained as long"),
-        "adapt": ("cir", "CIR, trained as long"),
-        of_round("self_train", config.pseudo_label.rounds): ("adapt_control", "CIR + ASS, trained as long"),
+        "adapt": ("cir", "CIR, trained as long") if config.with_cir else (longer, "source, trained as long"),
+        of_round("self_train", config.pseudo_label.rounds): ("adapt_control", f"{titles['adapt']}, trained as long"),
     }
-    scored = ("source", "cir", "adapt", *(of_round("self_train", number) for number in _rounds(config)))
-    titles = dict(stage_titles(config))
+    scored = ["source", *(["cir"] if config.with_cir else []), "adapt"]
+    scored += [of_round("self_train", number) for number in _rounds(config)]
     return [TableRow(stage, titles[stage], *(controls.get(stage, ()) if config.controls else ())) for stage in scored]
 
 
@@ -96,10 +97,7 @@ class _Walk:
         self.train("source", lambda: train_supervised(run, "source", source, config.source, scored))
         if config.controls and _has_source_control(config):
             self.train("source_control", lambda: train_supervised(run, "source_control", source, config.cir, scored))
-        self.train("translate", lambda: translate(run, source, target), scores=False)
-        cir = self.make("render", lambda: render(run, source, target))
-        write_cir_panels(run, source, cir)
-        self.train("cir", lambda: train_supervised(run, "cir", cir, config.cir, scored))
+        cir = self.intermediate() if config.with_cir else source
         self.train("adapt", lambda: adapt(run, "adapt", cir, target, config.adapt, scored))
         if config.controls:
             longer = adapt_control(config)
@@ -108,6 +106,15 @@ class _Walk:
             labelled = self.make(of_round("pseudo_label", number), partial(pseudo_label, run, target, number))
             self.train(of_round("self_train", number), partial(self_train, run, cir, labelled, number, scored))
         return self.results()
+
+    def intermediate(self) -> ShardSet:
+        """Walk stage 1, and train on what it made without adaptation; returns the CIR."""
+        run, source, target = self.run, self.domains.source, self.domains.target
+        self.train("translate", lambda: translate(run, source, target), scores=False)
+        cir = self.make("render", lambda: render(run, source, target))
+        write_cir_panels(run, source, cir)
+        self.train("cir", lambda: train_supervised(run, "cir", cir, run.config.cir, self.domains.scored))
+        return cir
 
     def train(self, stage: str, work: Callable[[], None], *, scores: bool = True) -> None:
         """Run a training stage unless it is finished, and score it."""

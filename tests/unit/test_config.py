@@ -9,13 +9,17 @@ import pytest
 from cirn_dist.configfile import dump, load
 from cirn_dist.errors import ConfigError
 from cirn_dist.resources import folder
+from cirn_dist.sweep import points
 
 SHIPPED = sorted(p.relative_to(folder("configs")).with_suffix("") for p in folder("configs").rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", SHIPPED, ids=str)
 def test_every_shipped_configuration_is_valid(name: Path, tmp_path: Path) -> None:
-    if name.parts[0] == "presets":  # constants to lay on a configuration
+    if name.parts[0] == "sweeps":
+        for point in points(str(name)):
+            load(point.base, list(point.overrides))
+    elif name.parts[0] == "presets":  # constants to lay on a configuration
         load(write(tmp_path / "child.yaml", f"extends: [gta5_cityscapes, {name}]"))
     else:
         load(str(name))
