@@ -18,15 +18,23 @@ __all__ = ["Classifier", "SegOutput", "Segmenter"]
 
 
 class SegOutput(NamedTuple):
-    """Logits of C and of ACM (None without one), each (N, num_classes, H, W) float32 at the input's size."""
+    """Logits of C and of ACM (None without one), each (N, num_classes, H, W) float32 at the input's size.
+
+    `gates` are ACM's attention maps (N, K, h, w), detached: for logging and drawing.
+    """
 
     p1: Tensor
     p2: Tensor | None
+    gates: Tensor | None = None
 
     @property
     def logits(self) -> Tensor:
         """The prediction: the sum of both classifiers' logits."""
         return self.p1 if self.p2 is None else self.p1 + self.p2
+
+    def detach(self) -> SegOutput:
+        """Return the same without gradients."""
+        return SegOutput(self.p1.detach(), None if self.p2 is None else self.p2.detach(), self.gates)
 
 
 class Segmenter(nn.Module):
@@ -64,7 +72,10 @@ class Segmenter(nn.Module):
         """
         features = self.features(images)
         p1 = self._upsample(self.classifier(features), images, size)
-        return SegOutput(p1, None if self.acm is None else self._upsample(self.acm(features), images, size))
+        if self.acm is None:
+            return SegOutput(p1, None)
+        gates = self.acm.gates(features)
+        return SegOutput(p1, self._upsample(self.acm(features, gates), images, size), gates.detach())
 
     def _upsample(self, logits: Tensor, images: Tensor, size: tuple[int, int] | None) -> Tensor:
         own, padded = tuple(images.shape[-2:]), _padded_size(images, self.backbone.output_stride)

@@ -19,6 +19,7 @@ from cirn_dist.models.deeplab import Segmenter, SegOutput
 from cirn_dist.models.discriminators import PixelDiscriminator
 from cirn_dist.schedule import damping, lr_factor, poly, warmup
 from cirn_dist.seeds import derive
+from cirn_dist.stages.diagnostics import disagreement, discriminator_probabilities
 
 
 class Adversary:
@@ -36,7 +37,7 @@ class Adversary:
         if parent is not None:
             load_component(discriminator, run.finished(parent), "discriminator")
         self.player = _player(run, discriminator, settings)
-        self.step_pass = Pass("discriminator", self.tell_domains_apart)
+        self.step_pass = Pass("discriminator", self.tell_domains_apart, observe=self.observe)
 
     def watch(self, batch: Batch, output: SegOutput) -> None:
         """Keep the prediction on I for D."""
@@ -48,6 +49,7 @@ class Adversary:
         prediction, weights = probabilities(output), self.weights(output, iteration)
         batch["target_prediction"] = prediction.detach()
         batch["weights"] = None if weights is None else weights.detach()
+        batch["target_output"] = output.detach()
         adversarial = losses.adversarial_segmenter(
             self.player.raw("discriminator")(prediction), weights, detach_weights=settings.detach_weight_map
         )
@@ -69,7 +71,16 @@ class Adversary:
         """Return D's loss on what the segmenter predicted on both domains before its update."""
         on_intermediate = self.player("discriminator", batch["intermediate"])
         on_target = self.player("discriminator", batch["target_prediction"])
+        batch["on_intermediate"], batch["on_target"] = on_intermediate.detach(), on_target.detach()
         return {"d": losses.adversarial_discriminator(on_intermediate, on_target, batch["weights"])}
+
+    def observe(self, batch: Batch) -> Losses:
+        """Return what the authors judged convergence by, and where C and ACM disagree on T."""
+        found = discriminator_probabilities(batch["on_intermediate"], batch["on_target"])
+        if self.segmenter.acm is not None:
+            heads = self.segmenter.classifier, self.segmenter.acm.classifiers
+            found |= disagreement(batch["target_output"]) | {"weight_cosine": losses.weight_discrepancy(*heads) - 1}
+        return found
 
 
 def probabilities(output: SegOutput) -> Tensor:
