@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json as json_module
 import logging
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cirn_dist.cli_paper import show_app, tables
 from cirn_dist.cli_shards import bench_app, pack, shards_app
 from cirn_dist.errors import CirnError
 
@@ -19,8 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(pack)
+app.command()(tables)
 app.add_typer(shards_app, name="shards")
 app.add_typer(bench_app, name="bench")
+app.add_typer(show_app, name="show")
 
 Out = Annotated[Path | None, typer.Option(help="Folder of the run; started again in it, a run continues.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")]
@@ -68,6 +73,28 @@ def report(
     Console().print(summary)
     if json is not None:
         json.write_text(summary.model_dump_json(indent=2), encoding="utf-8")
+
+
+@app.command("import-weights")
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="A .pth or .safetensors file, e.g. AdaptSegNet's or CLAN's.")],
+    out: Annotated[Path | None, typer.Option(help="Default: FILE with the ending .safetensors.")] = None,
+    backbone: Annotated[str, typer.Option(help="The lineage's is resnet101_caffe.")] = "resnet101_caffe",
+    space: Annotated[str, typer.Option(help="Label space of its classifiers.")] = "cityscapes19",
+    json: Json = None,
+) -> None:
+    """Convert another project's weights for model.weights or model.segmenter, and say what matched."""
+    from rich.console import Console
+
+    from cirn_dist.data.labels import label_space
+    from cirn_dist.models.imported import import_file
+    from cirn_dist.report.weights import import_table
+
+    made = out or file.with_suffix(".safetensors" if file.suffix != ".safetensors" else ".imported.safetensors")
+    found = import_file(file, made, backbone=backbone, space=label_space(space))
+    Console().print(import_table(found))
+    if json is not None:
+        json.write_text(json_module.dumps(dataclasses.asdict(found), indent=1, default=str), encoding="utf-8")
 
 
 def _start(config: str, overrides: list[str], out: Path | None, json: Path | None) -> None:

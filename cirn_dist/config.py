@@ -29,6 +29,9 @@ class Domain(Section):
     options: dict[str, Option] = Field(default_factory=dict, description="recipe options for the training split")
     score_split: str | None = Field(None, description="a labelled split used for scoring only")
     score_options: dict[str, Option] = Field(default_factory=dict)
+    map_labels: dict[str, str] | None = Field(
+        None, description="labels of another space: its class -> data.label_space's; {} where equal names are enough"
+    )
 
 
 class Data(Section):
@@ -61,6 +64,9 @@ class Model(Section):
         "resnet101"
     )
     weights: str | None = Field("imagenet", description="imagenet (torchvision's download), a file, or null")
+    segmenter: str | None = Field(
+        None, description="a file of import-weights: backbone, C and ACM that init: pretrained starts from"
+    )
     norm: Literal["auto", "sync", "batch", "frozen"] = "auto"
     freeze_affine: bool = True
     acm: Acm = Acm()
@@ -101,7 +107,7 @@ class SegmenterTraining(Section):
     weight_decay: float = Field(5e-4, ge=0)
     head_lr_mult: float = Field(10.0, gt=0)
     backbone_lr_mult: float = Field(1.0, gt=0, description="1 is the paper; 3 is what the peers' code does")
-    power: float = Field(0.9, gt=0)
+    power: float = Field(0.9, ge=0, description="of the poly decay; 0 keeps the rate")
     warmup: int = Field(0, ge=0, description="iterations of linear warm-up")
     clip_norm: float | None = Field(None, gt=0)
     focal_gamma: float = Field(0.0, ge=0, description="0 is cross-entropy (eq. 6); CLAN's code has 2")
@@ -159,8 +165,16 @@ class Adapt(SegmenterTraining):
 class PseudoLabel(Section):
     """Pseudo labels of the target images."""
 
-    portion: float = Field(0.5, gt=0, le=1, description="most confident share kept per class; 0.5 is the median")
-    cap: float = Field(0.9, gt=0, le=1, description="a threshold never exceeds this")
+    rule: Literal["bdl", "crst", "iast", "fixed"] = Field("bdl", description="which predictions become labels")
+    rounds: int = Field(1, ge=1, description="label, train, label again: how often")
+    portion: float = Field(0.5, gt=0, le=1, description="bdl, crst: most confident share per class; 0.5 is the median")
+    portion_growth: float = Field(0.0, ge=0, le=1, description="bdl, crst: added to the portion in each later round")
+    portion_max: float = Field(1.0, gt=0, le=1)
+    cap: float = Field(0.9, gt=0, le=1, description="bdl: a threshold never exceeds this")
+    alpha: float = Field(0.2, gt=0, le=1, description="iast: share of an image's pixels of a class, at threshold 1")
+    beta: float = Field(0.9, ge=0, lt=1, description="iast: how much of the thresholds an image leaves as they were")
+    gamma: float = Field(8.0, ge=0, description="iast: how much less of a class with a low threshold is kept")
+    threshold: float = Field(0.95, ge=0, le=1, description="fixed: least confidence, for all classes")
 
 
 class SelfTrain(SegmenterTraining):
@@ -168,13 +182,16 @@ class SelfTrain(SegmenterTraining):
 
     init: Literal["pretrained", "source", "adapt"] = "adapt"
     source_weight: float = Field(0.0, ge=0, description="weight of the CIR's own cross-entropy; eq. 9 has none")
+    lambda_adv: float = Field(0.0, ge=0, description="stage 2's adversarial term, kept on; eq. 9 has none")
 
 
 class Evaluate(Section):
     """Scoring on the target."""
 
     batch: int = Field(4, ge=1)
-    flip: bool = False
+    flip: bool = Field(False, description="average with the mirrored image's prediction")
+    scales: tuple[float, ...] = Field((1.0,), min_length=1, description="average predictions at these sizes")
+    every: int = Field(0, ge=0, description="iterations between scores while training; 0 scores the end only")
     adabn: bool = Field(True, description="also score with BatchNorm statistics of unlabelled target images")
     adabn_images: int = Field(200, ge=1)
     panels: int = Field(6, ge=0, description="example images in the report")
@@ -196,6 +213,7 @@ class Config(Section):
     pseudo_label: PseudoLabel = PseudoLabel()
     self_train: SelfTrain = SelfTrain()
     evaluate: Evaluate = Evaluate()
+    with_cir: bool = Field(True, description="false: adapt from the source itself (Table 4 without CIR)")
     controls: bool = Field(True, description="also train each stage's control of the same length")
 
     @model_validator(mode="after")
@@ -204,6 +222,8 @@ class Config(Section):
             raise ValueError("source.init must be pretrained: no stage comes before it")
         if self.cir.init == "adapt" or self.adapt.init == "adapt":
             raise ValueError("cir.init and adapt.init come before the adapt stage: use pretrained or source")
+        if self.self_train.lambda_adv and not self.self_train.source_weight:
+            raise ValueError("self_train.lambda_adv needs self_train.source_weight: D is shown predictions on the CIR")
         if self.engine.images_per_step % self.engine.micro_batch:
             raise ValueError("engine.images_per_step must be a multiple of engine.micro_batch")
         return self

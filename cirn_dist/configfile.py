@@ -68,11 +68,12 @@ def _read(path: Path, seen: tuple[Path, ...]) -> Tree:
         raise ConfigError(f"not YAML: {error}", where=path) from None
     if not isinstance(tree, dict):
         raise ConfigError("must be a mapping of settings", where=path)
-    parent = tree.pop("extends", None)
-    if parent is None:
-        return tree
-    beside = path.parent / str(parent)
-    base = _read(beside if beside.is_file() else resource("configs", str(parent)), (*seen, path.resolve()))
+    parents = tree.pop("extends", [])
+    base: Tree = {}
+    for parent in parents if isinstance(parents, list) else [parents]:  # each is laid on the ones before it
+        beside = path.parent / str(parent)
+        file = beside if beside.is_file() else resource("configs", str(parent))
+        base = _merge(base, _read(file, (*seen, path.resolve())))
     return _merge(base, tree)
 
 

@@ -13,6 +13,7 @@ from cirn_dist.data.pack import pack
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.signals import Stopped
 from cirn_dist.errors import ConfigError
+from cirn_dist.stages.images import relabelling
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,23 @@ def open_domains(run: Run) -> Domains:
     source = _open(run, "source", data.source, labels=True)
     target = _open(run, "target", data.target, labels=False)
     scored = _open(run, "scored", data.target, labels=True) if data.target.score_split else None
-    for shards in filter(None, (source, scored)):
-        space = shards.label_space.name if shards.label_space else "no labels"
-        if space != data.label_space:
-            raise ConfigError(
-                f"its labels are {space}, the configuration says data.label_space={data.label_space}", where=shards.path
-            )
+    for domain, shards in (("source", source), ("target", scored)):
+        if shards is not None:
+            _assert_labels(run, domain, shards)
     return Domains(source, target, scored)
+
+
+def _assert_labels(run: Run, domain: str, shards: ShardSet) -> None:
+    space = shards.label_space
+    if space is not None and getattr(run.config.data, domain).map_labels is not None:
+        relabelling(run, shards, domain)  # a misspelt class is refused here
+    elif space is None or space.name != run.labels.name:
+        raise ConfigError(
+            f"its labels are {space.name if space else 'not there'}, the configuration says "
+            f"data.label_space={run.labels.name}",
+            where=shards.path,
+            fix=f"data.{domain}.map_labels={{}} translates them by class name" if space else None,
+        )
 
 
 def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain, *, labels: bool) -> ShardSet:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from cirn_dist.config import Adapt, Config
 from cirn_dist.data.index import ShardSet
@@ -16,6 +17,7 @@ from cirn_dist.domains import Domains, open_domains
 from cirn_dist.engine.run import Run
 from cirn_dist.report.results import Control, Results, Row, write_results
 from cirn_dist.stages.adapt import adapt
+from cirn_dist.stages.parts import of_round
 from cirn_dist.stages.pseudo_label import pseudo_label
 from cirn_dist.stages.render import render
 from cirn_dist.stages.scoring import StageScores, score_stage, write_cir_panels
@@ -37,17 +39,20 @@ class TableRow:
 def stage_titles(config: Config) -> list[tuple[str, str]]:
     """Return (name, title) of every stage a configuration runs, in order."""
     controls = config.controls
+    cir = [("translate", "CycleGAN"), ("render", "Rendering the CIR"), ("cir", "CIR")] if config.with_cir else []
+    ass = "CIR + ASS" if config.with_cir else "ASS"
     return [
         ("data", "Shard sets"),
         ("source", "Source only"),
         *([("source_control", "  control: source, longer")] if controls and _has_source_control(config) else []),
-        ("translate", "CycleGAN"),
-        ("render", "Rendering the CIR"),
-        ("cir", "CIR"),
-        ("adapt", "CIR + ASS"),
-        *([("adapt_control", "  control: CIR + ASS, longer")] if controls else []),
-        ("pseudo_label", "Pseudo labels"),
-        ("self_train", "CIR + ASS + ST"),
+        *cir,
+        ("adapt", ass),
+        *([("adapt_control", f"  control: {ass}, longer")] if controls else []),
+        *(
+            (of_round(stage, number), title + ("" if number == 1 else f", round {number}"))
+            for number in _rounds(config)
+            for stage, title in (("pseudo_label", "Pseudo labels"), ("self_train", f"{ass} + ST"))
+        ),
     ]
 
 
@@ -56,23 +61,16 @@ def table_rows(config: Config) -> list[TableRow]:
 
     The CIR row is supervised training on the CIR without adaptation: the control of stage 2.
     """
-    if not config.controls:
-        return [
-            TableRow(*row)
-            for row in (
-                ("source", "Source only"),
-                ("cir", "CIR"),
-                ("adapt", "CIR + ASS"),
-                ("self_train", "CIR + ASS + ST"),
-            )
-        ]
+    titles = dict(stage_titles(config))
     longer = "source_control" if _has_source_control(config) else "source"
-    return [
-        TableRow("source", "Source only"),
-        TableRow("cir", "CIR", longer, "source, trained as long"),
-        TableRow("adapt", "CIR + ASS", "cir", "CIR, trained as long"),
-        TableRow("self_train", "CIR + ASS + ST", "adapt_control", "CIR + ASS, trained as long"),
-    ]
+    controls = {
+        "cir": (longer, "source, trained as long"),
+        "adapt": ("cir", "CIR, trained as long") if config.with_cir else (longer, "source, trained as long"),
+        of_round("self_train", config.pseudo_label.rounds): ("adapt_control", f"{titles['adapt']}, trained as long"),
+    }
+    scored = ["source", *(["cir"] if config.with_cir else []), "adapt"]
+    scored += [of_round("self_train", number) for number in _rounds(config)]
+    return [TableRow(stage, titles[stage], *(controls.get(stage, ()) if config.controls else ())) for stage in scored]
 
 
 def run_pipeline(run: Run) -> Results:
@@ -93,23 +91,30 @@ class _Walk:
 
     def through(self) -> Results:
         run, config = self.run, self.run.config
-        source, target = self.domains.source, self.domains.target
+        source, target, scored = self.domains.source, self.domains.target, self.domains.scored
         run.progress.finish("data", f"{len(source):,} source, {len(target):,} target images")
 
-        self.train("source", lambda: train_supervised(run, "source", source, config.source))
+        self.train("source", lambda: train_supervised(run, "source", source, config.source, scored))
         if config.controls and _has_source_control(config):
-            self.train("source_control", lambda: train_supervised(run, "source_control", source, config.cir))
+            self.train("source_control", lambda: train_supervised(run, "source_control", source, config.cir, scored))
+        cir = self.intermediate() if config.with_cir else source
+        self.train("adapt", lambda: adapt(run, "adapt", cir, target, config.adapt, scored))
+        if config.controls:
+            longer = adapt_control(config)
+            self.train("adapt_control", lambda: adapt(run, "adapt_control", cir, target, longer, scored))
+        for number in _rounds(config):
+            labelled = self.make(of_round("pseudo_label", number), partial(pseudo_label, run, target, number))
+            self.train(of_round("self_train", number), partial(self_train, run, cir, labelled, number, scored))
+        return self.results()
+
+    def intermediate(self) -> ShardSet:
+        """Walk stage 1, and train on what it made without adaptation; returns the CIR."""
+        run, source, target = self.run, self.domains.source, self.domains.target
         self.train("translate", lambda: translate(run, source, target), scores=False)
         cir = self.make("render", lambda: render(run, source, target))
         write_cir_panels(run, source, cir)
-        self.train("cir", lambda: train_supervised(run, "cir", cir, config.cir))
-        self.train("adapt", lambda: adapt(run, "adapt", cir, target, config.adapt))
-        if config.controls:
-            longer = adapt_control(config)
-            self.train("adapt_control", lambda: adapt(run, "adapt_control", cir, target, longer))
-        labelled = self.make("pseudo_label", lambda: pseudo_label(run, target))
-        self.train("self_train", lambda: self_train(run, cir, labelled))
-        return self.results()
+        self.train("cir", lambda: train_supervised(run, "cir", cir, run.config.cir, self.domains.scored))
+        return cir
 
     def train(self, stage: str, work: Callable[[], None], *, scores: bool = True) -> None:
         """Run a training stage unless it is finished, and score it."""
@@ -158,6 +163,7 @@ class _Walk:
             stage=row.stage,
             title=row.title,
             adabn=found.adabn,
+            best=found.best,
             control=control,
             iterations=found.iterations,
             seconds=self.seconds[row.stage],
@@ -166,12 +172,18 @@ class _Walk:
 
 
 def adapt_control(config: Config) -> Adapt:
-    """Return stage 2's settings, going on from its end for as long as stage 3 lasts: the control of stage 3.
+    """Return stage 2's settings, going on from its end for as long as stage 3's rounds last: the control of stage 3.
 
     Learning rate, optimizer and augmentation are stage 3's, so that the pseudo labels are the only difference.
     """
-    same = ("iterations", "optimizer", "lr", "momentum", "weight_decay", "power", "warmup", "augment", "clip_norm")
-    return config.adapt.model_copy(update={"init": "adapt"} | {key: getattr(config.self_train, key) for key in same})
+    same = ("optimizer", "lr", "momentum", "weight_decay", "power", "warmup", "augment", "clip_norm")
+    kept = {key: getattr(config.self_train, key) for key in same}
+    iterations = config.self_train.iterations * config.pseudo_label.rounds
+    return config.adapt.model_copy(update={"init": "adapt", "iterations": iterations} | kept)
+
+
+def _rounds(config: Config) -> range:
+    return range(1, config.pseudo_label.rounds + 1)
 
 
 def _has_source_control(config: Config) -> bool:

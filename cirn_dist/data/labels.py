@@ -120,10 +120,24 @@ def label_space(name: str) -> LabelSpace:
     return _SPACES[name]
 
 
-def mapping(source: LabelSpace, target: LabelSpace) -> UInt8Array:
-    """Return the table (256,) from one space's train ids to another's, by class name; absent classes become 255."""
+def mapping(source: LabelSpace, target: LabelSpace, names: Mapping[str, str] | None = None) -> UInt8Array:
+    """Return the table (256,) from one space's train ids to another's, by class name; absent classes become 255.
+
+    Args:
+        names: class of `source` -> class of `target`, where they are called differently.
+
+    Raises:
+        ConfigError: a name that neither space has, or no class in common.
+    """
+    names = dict(names or {})
+    for given, space in ((names.keys(), source), (names.values(), target)):
+        for unknown in set(given) - set(space.classes):
+            raise ConfigError(f"{space.name} has no class {unknown!r}", fix=f"one of: {', '.join(space.classes)}")
     table = np.full(256, IGNORE, np.uint8)
     for index, name in enumerate(source.classes):
-        if name in target.classes:
-            table[index] = target.classes.index(name)
+        wanted = names.get(name, name)
+        if wanted in target.classes:
+            table[index] = target.classes.index(wanted)
+    if (table == IGNORE).all():
+        raise ConfigError(f"{source.name} and {target.name} have no class in common", fix="name them in map_labels")
     return table

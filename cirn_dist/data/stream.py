@@ -168,21 +168,25 @@ def collate(items: list[dict[str, dict[str, Any]] | CirnError]) -> Batch | CirnE
 
 
 def stack(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack samples of one stream: tensors along a new first dimension, integers to int64 (b,)."""
+    """Stack samples of one stream: tensors along a new first dimension, integers to int64 (b,), one size for all."""
     batch: dict[str, Any] = {}
     for field, first in samples[0].items():
         values = [sample[field] for sample in samples]
-        if not isinstance(first, torch.Tensor):
+        if isinstance(first, int):
             batch[field] = torch.tensor(values)
             continue
-        if any(value.shape != first.shape for value in values):
-            shapes = sorted({"x".join(map(str, value.shape)) for value in values})
+        sizes = [tuple(value.shape) if isinstance(value, torch.Tensor) else value for value in values]
+        if len(set(sizes)) > 1:
+            shapes = sorted({"x".join(map(str, size)) for size in sizes})
             raise ConfigError(
                 f"the {field}s of one micro-batch differ in size: {', '.join(shapes)}",
                 where="engine.micro_batch",
                 fix="use micro_batch 1, or a crop",
             )
-        batch[field] = torch.stack(values) if len(values) > 1 else first[None]
+        if isinstance(first, torch.Tensor):
+            batch[field] = torch.stack(values) if len(values) > 1 else first[None]
+        else:
+            batch[field] = first
     return batch
 
 

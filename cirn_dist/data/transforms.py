@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ except (ImportError, RuntimeError):  # announced for removal since 0.29; Runtime
 
 _JPEG = b"\xff\xd8"
 Draws = npt.NDArray[np.float64]
-Tensors = dict[str, torch.Tensor]
+Tensors = dict[str, Any]
 Sample = dict[str, bytes]
 _MIRROR, _SCALE, _LEFT, _TOP, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _BLUR, _RADIUS = range(10)
 _GREY = np.array([0.299, 0.587, 0.114])
@@ -81,6 +81,7 @@ class SegmentationTransform:
             that images of one micro-batch may differ in size; with a crop both are.
         jitter: largest relative change of brightness, contrast and saturation, and a quarter of it, in turns, of hue.
         blur: largest Gaussian radius in pixels, drawn for half of the images.
+        relabel: 256 bytes, the train id each label becomes; None keeps them.
     """
 
     crop: tuple[int, int] | None = None
@@ -88,11 +89,14 @@ class SegmentationTransform:
     scales: tuple[float, ...] = (1.0,)
     jitter: float = 0.0
     blur: float = 0.0
+    relabel: bytes | None = None
     draws: int = 10
 
     def __call__(self, sample: Sample, draws: Draws) -> Tensors:
         """Return {"image": uint8 (3, H, W)} and, where the sample has one, {"label": uint8 (H, W)}.
 
+        Where the image alone may be scaled, {"size": (H, W)} is the label's, or the image's before: what predictions
+        are brought to.
         The image lies in memory as it was decoded, pixel by pixel (channels last): networks take it so.
         The loader widens labels to int64 once they have left the worker process: eight times less to move.
 
@@ -100,17 +104,22 @@ class SegmentationTransform:
             CorruptSample: an image or label that cannot be decoded; names the field.
         """
         pixels, label = _decode(sample)
+        if label is not None and self.relabel is not None:
+            label = np.frombuffer(self.relabel, np.uint8)[label]
         if self.jitter or self.blur:
             pixels = np.array(self._recolour(Image.fromarray(pixels), draws))
+        size = (pixels if label is None else label).shape[:2]
         pixels, label = self._scale(pixels, label, self.scales[int(draws[_SCALE] * len(self.scales))])
         if self.crop is not None:
             box = _box((pixels.shape[1], pixels.shape[0]), self.crop, draws)
             pixels, label = _window(pixels, box, 0), _window(label, box, IGNORE) if label is not None else None
-        tensors = {"image": torch.from_numpy(pixels).permute(2, 0, 1)}
+        tensors: Tensors = {"image": torch.from_numpy(pixels).permute(2, 0, 1)}
         if label is not None:
             tensors["label"] = torch.from_numpy(label)
         if self.mirror and draws[_MIRROR] < 0.5:
             tensors = {field: tensor.flip(-1) for field, tensor in tensors.items()}
+        if self.crop is None and self.scales != (1.0,):
+            tensors["size"] = size
         return tensors
 
     def _recolour(self, image: Image.Image, draws: Draws) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -40,6 +40,7 @@ class Training:
     Attributes:
         name: the stage's folder.
         parents: stage -> path of the checkpoint it starts from, for the record.
+        validate: called with the iteration every `evaluate.every` iterations, on all ranks.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Training:
     streams: Mapping[str, Stream]
     memory: Memory | None = None
     parents: dict[str, str] = field(default_factory=dict)
+    validate: Callable[[int], None] | None = None
 
 
 def fit(training: Training, run: Run) -> None:
@@ -80,6 +82,8 @@ def fit(training: Training, run: Run) -> None:
             meter.add(done, result, rates)
             if due(done, engine.check_replicas_every, engine.images_per_step):
                 assert_replicas_equal(training.players, run)
+            if training.validate and due(done, run.config.evaluate.every, engine.images_per_step):
+                training.validate(done * engine.images_per_step)
             if result.stop or done == last_step or due(done, engine.checkpoint_every, engine.images_per_step):
                 save(training, run, done, finished=done == last_step)
             if result.stop:

@@ -39,6 +39,7 @@ class Meter:
 
     def _clear(self) -> None:
         self.sums: dict[str, float] = {}
+        self.observed: dict[str, float] = {}
         self.steps = 0
         self.since = time.perf_counter()
 
@@ -58,13 +59,16 @@ class Meter:
                 fix="lower the learning rate, set clip_norm, or use engine.precision=fp32",
             )
         self.steps += 1
-        for name, value in result.losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
+        for sums, values in ((self.sums, result.losses), (self.observed, result.observed)):
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + value
         if not due(step, engine.log_every, engine.images_per_step):
             return
-        means = {name: value / self.steps for name, value in self.sums.items()}
+        means, observed = (
+            {name: value / self.steps for name, value in sums.items()} for sums in (self.sums, self.observed)
+        )
         speed = self.steps * engine.images_per_step / (time.perf_counter() - self.since)
         self.run.progress.update(iteration, means, speed)
         if self.log is not None:
-            self.log.write(metrics(step, iteration, speed, means, rates))
+            self.log.write(metrics(step, iteration, speed, means, rates, observed))
         self._clear()

@@ -24,10 +24,12 @@ class Pass:
         player: whose gradients it makes; all other players are frozen meanwhile.
         losses: (batch, iteration) -> named weighted terms, summed for backward. What one pass computes for the
             next (translated images, say) it leaves in the batch.
+        observe: batch -> named scalars to log after the pass, without gradients; they train nothing.
     """
 
     player: str
     losses: Callable[[Batch, int], Losses]
+    observe: Callable[[Batch], Losses] | None = None
 
 
 @dataclass
@@ -35,6 +37,7 @@ class StepResult:
     """What a step reports, averaged over all its images on all ranks."""
 
     losses: dict[str, float] = field(default_factory=dict)
+    observed: dict[str, float] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     stop: bool = False
 
@@ -57,7 +60,8 @@ def train_step(
         stop: whether this rank was asked to stop; the answer, agreed by all ranks, is in the result.
     """
     last_pass = {step_pass.player: step_pass for step_pass in passes}
-    total: dict[str, Tensor] = {}
+    total: Losses = {}
+    observed: Losses = {}
     for micro, batch in enumerate(micro_batches):
         last_micro = micro == len(micro_batches) - 1
         for step_pass in passes:
@@ -69,18 +73,30 @@ def train_step(
                     terms = step_pass.losses(batch, iteration)
                 # The mean of B single-image gradients: micro-batch mean, over micro-batches here, over ranks in DDP.
                 player.backward(torch.stack(list(terms.values())).sum() / len(micro_batches))
-            for name, term in terms.items():
-                total[name] = total.get(name, torch.zeros((), device=runtime.device)) + term.detach().float()
+            _add(total, terms)
+            if step_pass.observe is not None:
+                with torch.no_grad():
+                    _add(observed, step_pass.observe(batch))
 
     norms = {name: player.gradient_norm() for name, player in players.items()}
-    names = list(total)
     flags = [torch.isfinite(norm).logical_not().float() for norm in norms.values()]
     stop_flag = torch.tensor(float(stop), device=runtime.device)
-    summed = runtime.sum(torch.stack([*total.values(), *flags, stop_flag])).tolist()
-    images = len(micro_batches) * runtime.world
-    result = StepResult({name: summed[i] / images for i, name in enumerate(names)}, stop=summed[-1] > 0)
-    for (name, player), flag in zip(players.items(), summed[len(names) : -1], strict=True):
+    summed = iter(runtime.sum(torch.stack([*total.values(), *observed.values(), *flags, stop_flag])).tolist())
+    micros = len(micro_batches) * runtime.world
+    result = StepResult(
+        losses={name: next(summed) / micros for name in total},
+        observed={name: next(summed) / micros for name in observed},
+    )
+    for name, player in players.items():
+        flag = next(summed)
         if flag > 0:
             result.skipped.append(name)
         player.update(finite=flag == 0)
+    result.stop = next(summed) > 0
     return result
+
+
+def _add(sums: Losses, terms: Losses) -> None:
+    for name, term in terms.items():
+        value = term.detach().float()
+        sums[name] = sums[name] + value if name in sums else value

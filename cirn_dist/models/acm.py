@@ -47,9 +47,13 @@ class ACM(nn.Module):
             return features.new_zeros(len(features), 0, *features.shape[-2:])
         return torch.cat([gate(features) for gate in self.attention], dim=1).sigmoid()
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return logits: (N, C, h, w) -> (N, num_classes, h, w)."""
-        gates = self.gates(features)
+    def forward(self, features: Tensor, gates: Tensor | None = None) -> Tensor:
+        """Return logits: (N, C, h, w) -> (N, num_classes, h, w).
+
+        Args:
+            gates: what `gates(features)` gave, where it is known.
+        """
+        gates = self.gates(features) if gates is None else gates
         k, gain = gates.shape[1], gates.sum(dim=1, keepdim=True)
         shared = self.classifiers[0]
         assert isinstance(shared, Classifier)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cirn_dist.errors import CheckpointError, ConfigError
 from cirn_dist.models.resnet_caffe import resnet101_caffe
 from cirn_dist.models.tiny import Tiny
-from cirn_dist.models.weights import MatchReport, canonical_names, load_strictly, read_weights
+from cirn_dist.models.weights import MatchReport, backbone_names, described, load_strictly, read_weights
 
 BackboneName = Literal["tiny", "resnet18", "resnet34", "resnet50", "resnet101", "resnet101_caffe", "mobilenet_v2"]
 
@@ -73,12 +73,12 @@ def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
         raise ConfigError(f"no backbone '{name}'", fix=f"use one of {', '.join(get_args(BackboneName))}")
     backbone = _tiny() if name == "tiny" else _mobilenet() if name == "mobilenet_v2" else _resnet(name)
     if weights is not None:
-        state = _download(name) if weights == "imagenet" else canonical_names(read_weights(Path(weights)))
-        backbone.loaded = load_strictly(backbone, state, where=weights, ignore=_BEYOND_FEATURES)
+        state = _download(name) if weights == "imagenet" else _read(name, Path(weights))
+        backbone.loaded = load_strictly(backbone, state, where=weights, ignore=BEYOND_FEATURES)
     return backbone
 
 
-_BEYOND_FEATURES = ("fc.", "classifier.", "acm.", "features.18.")
+BEYOND_FEATURES = ("fc.", "classifier.", "acm.", "features.18.")
 
 
 def _tiny() -> Backbone:
@@ -118,6 +118,13 @@ def _dilate(layer: nn.Module, *, before: int, after: int) -> None:
         conv.stride = (1, 1)
         if conv.kernel_size != (1, 1):
             conv.dilation = conv.padding = (dilation, dilation)
+
+
+def _read(name: str, file: Path) -> dict[str, Tensor]:
+    made_for = described(file).get("backbone", name)
+    if made_for != name:  # the two layouts of ResNet-101 have the same names and shapes
+        raise CheckpointError(f"holds weights of {made_for}", where=file, fix=f"set model.backbone={made_for}")
+    return backbone_names(read_weights(file))
 
 
 def _download(name: str) -> dict[str, Tensor]:

@@ -18,15 +18,23 @@ __all__ = ["Classifier", "SegOutput", "Segmenter"]
 
 
 class SegOutput(NamedTuple):
-    """Logits of C and of ACM (None without one), each (N, num_classes, H, W) float32 at the input's size."""
+    """Logits of C and of ACM (None without one), each (N, num_classes, H, W) float32 at the input's size.
+
+    `gates` are ACM's attention maps (N, K, h, w), detached: for logging and drawing.
+    """
 
     p1: Tensor
     p2: Tensor | None
+    gates: Tensor | None = None
 
     @property
     def logits(self) -> Tensor:
         """The prediction: the sum of both classifiers' logits."""
         return self.p1 if self.p2 is None else self.p1 + self.p2
+
+    def detach(self) -> SegOutput:
+        """Return the same without gradients."""
+        return SegOutput(self.p1.detach(), None if self.p2 is None else self.p2.detach(), self.gates)
 
 
 class Segmenter(nn.Module):
@@ -55,12 +63,27 @@ class Segmenter(nn.Module):
         if freeze_affine:
             freeze_norm_affine(backbone)
 
-    def forward(self, images: Tensor) -> SegOutput:
-        """Return the logits of (N, 3, H, W) RGB images in [-1, 1], at their size; any size from 1x1 up."""
+    def forward(self, images: Tensor, size: tuple[int, int] | None = None) -> SegOutput:
+        """Return the logits of (N, 3, H, W) RGB images in [-1, 1]; any size from 1x1 up.
+
+        Args:
+            size: height and width of the logits; the images' own by default. CLAN scales an image at random and
+                brings its logits to the label's size.
+        """
         features = self.features(images)
-        size = _padded_size(images, self.backbone.output_stride)
-        p1 = _upsample(self.classifier(features), size, images)
-        return SegOutput(p1, None if self.acm is None else _upsample(self.acm(features), size, images))
+        p1 = self._upsample(self.classifier(features), images, size)
+        if self.acm is None:
+            return SegOutput(p1, None)
+        gates = self.acm.gates(features)
+        return SegOutput(p1, self._upsample(self.acm(features, gates), images, size), gates.detach())
+
+    def _upsample(self, logits: Tensor, images: Tensor, size: tuple[int, int] | None) -> Tensor:
+        own, padded = tuple(images.shape[-2:]), _padded_size(images, self.backbone.output_stride)
+        wanted = own if size is None else size
+        if padded == own:
+            return _resize(logits, wanted)
+        whole = crop_to(_resize(logits, padded), images)
+        return whole if wanted == own else _resize(whole, wanted)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the backbone's features of (N, 3, H, W) RGB images in [-1, 1]: (N, out_channels, h, w)."""
@@ -97,6 +120,5 @@ def _padded_size(images: Tensor, stride: int) -> tuple[int, int]:
     return max(height, 2 * stride + 1), max(width, 2 * stride + 1)
 
 
-def _upsample(logits: Tensor, padded: tuple[int, int], images: Tensor) -> Tensor:
-    logits = F.interpolate(logits.float(), padded, mode="bilinear", align_corners=True)
-    return crop_to(logits, images)
+def _resize(logits: Tensor, size: tuple[int, ...]) -> Tensor:
+    return F.interpolate(logits.float(), size, mode="bilinear", align_corners=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -86,6 +86,22 @@ def segmenter_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a lineage checkpoint as a Segmenter's state: backbone, classifier, acm."""
     ours = ("backbone.", "classifier.", "acm.")
     return {n if n.startswith(ours) else f"backbone.{n}": tensor for n, tensor in canonical_names(state).items()}
+
+
+def backbone_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a lineage checkpoint, or of an imported one, under the backbone's own names."""
+    return {name.removeprefix("backbone."): tensor for name, tensor in canonical_names(state).items()}
+
+
+def described(path: Path) -> dict[str, str]:
+    """Return what an imported file says of itself (backbone, label_space, ...); nothing where it says nothing."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise CheckpointError(f"cannot be read as weights ({error})", where=path) from error
 
 
 def _strip(name: str) -> str:

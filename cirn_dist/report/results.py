@@ -36,10 +36,21 @@ class _Record(BaseModel):
 
 
 class Scores(_Record):
-    """Mean and per-class intersection over union, fractions in [0, 1]; None where the target has no labels."""
+    """Mean and per-class intersection over union, fractions in [0, 1]; None where the target has no labels.
+
+    `subsets` are means over some of the classes, as published tables have them.
+    """
 
     miou: Fraction = None
     iou: tuple[Fraction, ...] = ()
+    subsets: dict[str, Fraction] = Field(default_factory=dict)
+
+
+class Best(Scores):
+    """The best of several scores in the course of a stage: chosen by target labels, so not unsupervised."""
+
+    iteration: NonNegativeInt
+    of: NonNegativeInt
 
 
 class Control(Scores):
@@ -56,6 +67,7 @@ class Row(Scores):
     title: str
     adabn: Scores | None = None
     control: Control | None = None
+    best: Best | None = None
     iterations: NonNegativeInt = 0
     seconds: NonNegativeFloat = 0.0
 

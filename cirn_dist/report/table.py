@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -39,7 +40,32 @@ def results_table(results: Results) -> RenderableType:
         return Text("No stage is scored yet.", style="dim")
     if all(value is None for row in results.rows for value in miou_cells(row)):
         return Text("The target has no labels, so no stage is scored.", style="dim")
-    return Group(_stages(results), Text(), _classes(results))
+    return Group(_stages(results), *_chosen(results), Text(), _classes(results))
+
+
+def _chosen(results: Results) -> list[Text]:
+    """Say what the best of a stage's scores was, and what that number is worth."""
+    lines = [
+        f"{row.title}: last {percent(row.miou)}, best {percent(row.best.miou)} of {row.best.of} scores, "
+        f"at iteration {row.best.iteration:,}"
+        for row in results.rows
+        if row.best is not None
+    ]
+    if lines:
+        lines.append("The best is chosen by the target's labels: it is not an unsupervised result, the last is.")
+    return [Text(line, style="dim") for line in lines]
+
+
+def pseudo_label_table(summary: Mapping[str, Any]) -> Table:
+    """Lay out the share of each class's predicted pixels that became pseudo labels, and from which confidence on."""
+    table = _empty("Pseudo labels")
+    table.add_column("Class", no_wrap=True)
+    for heading in ("Predicted, %", "Kept, %", "Confidence"):
+        table.add_column(heading, justify="right")
+    columns = (summary[key] for key in ("classes", "predicted", "kept", "thresholds"))
+    for name, predicted, kept, threshold in zip(*columns, strict=True):
+        table.add_row(name, percent(predicted), percent(kept if predicted else None), f"{threshold:.3f}")
+    return table
 
 
 def _stages(results: Results) -> Table:
@@ -62,6 +88,9 @@ def _classes(results: Results) -> Table:
     for name, red_green_blue, ious in zip(results.classes, results.palette, class_rows(results), strict=True):
         swatch = Text("■ ", style="#{:02x}{:02x}{:02x}".format(*red_green_blue))
         table.add_row(swatch + Text(name), *_marked(ious))
+    for name in dict.fromkeys(name for row in results.rows for name in row.subsets):
+        table.add_section()
+        table.add_row(f"mIoU, {name}", *_marked([row.subsets.get(name) for row in results.rows]))
     return table
 
 

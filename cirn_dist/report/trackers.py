@@ -26,7 +26,8 @@ Loss = Annotated[float | None, BeforeValidator(_finite)]
 
 
 class Metrics(BaseModel):
-    """What is logged about one step: losses by name, learning rates by player; a non-finite loss is None."""
+    """What is logged about one step: losses by name, learning rates by player, and what was observed
+    beside them; a non-finite value is None."""
 
     # An older reader meets the fields of a newer writer; it takes what it knows.
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -37,6 +38,7 @@ class Metrics(BaseModel):
     images_per_second: float
     losses: dict[str, Loss]
     rates: dict[str, float] = {}
+    observed: dict[str, Loss] = {}
 
 
 class Tracker(Protocol):
@@ -55,6 +57,7 @@ def metrics(
     images_per_second: float,
     losses: Mapping[str, float],
     rates: Mapping[str, float] | None = None,
+    observed: Mapping[str, float] | None = None,
 ) -> Metrics:
     """Make the record of one step, stamped with the time of day in seconds."""
     return Metrics(
@@ -64,6 +67,7 @@ def metrics(
         images_per_second=images_per_second,
         losses=dict(losses),
         rates=dict(rates or {}),
+        observed=dict(observed or {}),
     )
 
 
@@ -119,8 +123,9 @@ class TensorBoardLog:
 
     def write(self, metrics: Metrics) -> None:
         """Add one step's losses, rates and speed."""
-        for name, value in metrics.losses.items():
-            self._add(f"losses/{name}", float("nan") if value is None else value, metrics)
+        for group, values in (("losses", metrics.losses), ("observed", metrics.observed)):
+            for name, value in values.items():
+                self._add(f"{group}/{name}", float("nan") if value is None else value, metrics)
         for player, rate in metrics.rates.items():
             self._add(f"rates/{player}", rate, metrics)
         self._add("images_per_second", metrics.images_per_second, metrics)

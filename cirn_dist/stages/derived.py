@@ -33,10 +33,10 @@ def derive_set(
         made: what the set depends on beside its parent; a set made from anything else is made anew.
     """
     folder = run.stage_folder(stage) / "shards"
-    made = made | {"parent": parent.fingerprint}
-    existing = _existing(folder, made)
-    if run.runtime.gather(existing is not None)[0] and existing is not None:
+    existing = derived_set(run, stage, parent, made)
+    if existing is not None:
         return existing
+    made = made | {"parent": parent.fingerprint}
     token = digest(made)
     stems = [Path(shard["name"]).stem for shard in parent.shards]
     mine = range(run.runtime.rank, len(stems), run.runtime.world)
@@ -57,8 +57,10 @@ def derive_set(
     return ShardSet.open(folder)
 
 
-def _existing(folder: Path, made: dict[str, str]) -> ShardSet | None:
-    if not (folder / INDEX).is_file():
-        return None
-    found = ShardSet.open(folder)
-    return found if found.meta.get("made") == made else None
+def derived_set(run: Run, stage: str, parent: ShardSet, made: dict[str, str]) -> ShardSet | None:
+    """Return the set `derive_set` has written of the same things, None on every rank where there is none."""
+    folder = run.stage_folder(stage) / "shards"
+    found = ShardSet.open(folder) if (folder / INDEX).is_file() else None
+    if found is not None and found.meta.get("made") != made | {"parent": parent.fingerprint}:
+        found = None
+    return found if run.runtime.gather(found is not None)[0] else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.norm import reestimate_statistics
 from cirn_dist.report.results import Scores
 from cirn_dist.seeds import permutation
-from cirn_dist.stages.images import label_of, read_images
+from cirn_dist.stages.images import label_of, read_images, relabelling
 
 Confusion = npt.NDArray[np.int64]
 
@@ -31,26 +31,33 @@ def evaluate(run: Run, segmenter: Segmenter, labelled: ShardSet) -> Scores:
     classes = run.labels.num_classes
     total = np.zeros((classes, classes), np.int64)
     mine = range(runtime.rank, len(labelled), runtime.world)
+    table = relabelling(run, labelled, "target")
     segmenter.eval()
     for images in read_images(labelled, mine, run.config.evaluate.batch, runtime.device):
         logits = predict(run, segmenter, images.pixels)
         for one, sample in zip(logits, images.samples, strict=True):
-            label = label_of(sample)
+            label = label_of(sample, table)
             total += confusion(label_map(one, label.shape), label, classes)
     summed = runtime.sum(torch.from_numpy(total)).cpu().numpy()
-    return scores(summed)
+    return scores(summed, run.labels.subsets)
 
 
 @torch.inference_mode()
 def predict(run: Run, segmenter: Segmenter, pixels: Tensor) -> Tensor:
-    """Return the summed logits of both heads, (N, C, H, W) at the input's size; averaged with the mirrored
-    image's where `evaluate.flip` is set.
+    """Return the summed logits of both heads, (N, C, H, W) at the input's size; averaged over `evaluate.scales`
+    and, with `evaluate.flip`, with the mirrored image's.
     """
+    settings = run.config.evaluate
+    height, width = pixels.shape[-2:]
+    found: list[Tensor] = []
     with run.runtime.autocast():
-        logits: Tensor = segmenter(pixels).logits
-        if run.config.evaluate.flip:
-            logits = (logits + segmenter(pixels.flip(-1)).logits.flip(-1)) / 2
-    return logits.float()
+        for scale in settings.scales:
+            size = max(1, round(height * scale)), max(1, round(width * scale))
+            scaled = pixels if scale == 1 else F.interpolate(pixels, size, mode="bilinear", align_corners=True)
+            found.append(segmenter(scaled, (height, width)).logits)
+            if settings.flip:
+                found.append(segmenter(scaled.flip(-1), (height, width)).logits.flip(-1))
+    return torch.stack(found).float().mean(0)
 
 
 def label_map(logits: Tensor, size: tuple[int, ...]) -> npt.NDArray[np.uint8]:
@@ -66,15 +73,24 @@ def confusion(predicted: npt.NDArray[np.uint8], label: npt.NDArray[np.uint8], cl
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
-def scores(counts: Confusion) -> Scores:
+def scores(counts: Confusion, subsets: Mapping[str, Sequence[int]] | None = None) -> Scores:
     """Return IoU = TP / (TP + FP + FN) per class, and its mean; a class that is neither there nor predicted
     has none and does not count in the mean.
+
+    Args:
+        subsets: named classes to average over as well. Pixels of the other classes still count as errors (BDL's
+            protocol for SYNTHIA); a run whose own label space lacks those classes ignores them (MaxSquare's).
     """
     hits = np.diag(counts)
     union = counts.sum(0) + counts.sum(1) - hits
     iou = tuple(float(hit / every) if every else None for hit, every in zip(hits, union, strict=True))
+    of_subsets = {name: _mean([iou[c] for c in classes]) for name, classes in (subsets or {}).items()}
+    return Scores(miou=_mean(iou), iou=iou, subsets=of_subsets)
+
+
+def _mean(iou: Sequence[float | None]) -> float | None:
     present = [value for value in iou if value is not None]
-    return Scores(miou=sum(present) / len(present) if present else None, iou=iou)
+    return sum(present) / len(present) if present else None
 
 
 def adabn(run: Run, segmenter: Segmenter, target: ShardSet) -> Segmenter:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from cirn_dist.data.index import Sample, ShardSet
+from cirn_dist.data.labels import mapping
 from cirn_dist.data.transforms import decode_image, decode_label
+from cirn_dist.engine.run import Run
 from cirn_dist.errors import CorruptSample
 
 
@@ -51,9 +53,26 @@ def read_images(shards: ShardSet, indices: Sequence[int], batch: int, device: to
         yield Images(places, samples, _pixels(arrays, device))
 
 
-def label_of(sample: Sample) -> npt.NDArray[np.uint8]:
-    """Return a sample's train ids, (H, W)."""
-    return decode_label(sample["label.png"])
+def batches(shards: ShardSet, size: int) -> list[range]:
+    """Return all indices, `size` at a time and never across a shard: the same batches however they are dealt."""
+    found, start = [], 0
+    for length in shards.shard_sizes:
+        found += [range(at, min(at + size, start + length)) for at in range(start, start + length, size)]
+        start += length
+    return found
+
+
+def label_of(sample: Sample, table: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
+    """Return a sample's train ids, (H, W), through a table of `relabelling` if there is one."""
+    label = decode_label(sample["label.png"])
+    return label if table is None else table[label]
+
+
+def relabelling(run: Run, shards: ShardSet, domain: str) -> npt.NDArray[np.uint8] | None:
+    """Return the table (256,) from a set's train ids to the run's; None where they are the same."""
+    if shards.label_space is None or shards.label_space.name == run.labels.name:
+        return None
+    return mapping(shards.label_space, run.labels, getattr(run.config.data, domain).map_labels)
 
 
 def _pixels(arrays: Sequence[npt.NDArray[np.uint8]], device: torch.device) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -13,12 +14,15 @@ from cirn_dist.data.stream import Stream
 from cirn_dist.data.transforms import SegmentationTransform
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.run import Run
+from cirn_dist.engine.step import Batch
 from cirn_dist.models.acm import ACM
 from cirn_dist.models.backbones import build_backbone
-from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.deeplab import Segmenter, SegOutput
+from cirn_dist.models.imported import load_imported
 from cirn_dist.models.norm import convert
 from cirn_dist.schedule import Optimizer, lr_factor, poly, warmup
 from cirn_dist.seeds import derive
+from cirn_dist.stages.images import relabelling
 
 
 def build_segmenter(run: Run, *, with_acm: bool, pretrained: bool = False) -> Segmenter:
@@ -49,18 +53,36 @@ def load_segmenter(run: Run, stage: str) -> Segmenter:
     return segmenter.to(memory_format=torch.channels_last).to(run.runtime.device).eval().requires_grad_(False)
 
 
-def initial_segmenter(run: Run, settings: SegmenterTraining, *, with_acm: bool) -> tuple[Segmenter, dict[str, str]]:
+def of_round(stage: str, number: int) -> str:
+    """Return the name of a stage in a later round of stage 3; the first has the plain name."""
+    return stage if number == 1 else f"{stage}_{number}"
+
+
+def initial_segmenter(run: Run, init: str, *, with_acm: bool) -> tuple[Segmenter, dict[str, str]]:
     """Build the segmenter a stage starts from; returns it with its parent checkpoints.
 
     From `source`, backbone and C are taken and ACM keeps its random start: C and ACM must differ.
+
+    Args:
+        init: `pretrained`, or the finished stage it goes on from.
     """
-    if settings.init == "pretrained":
-        return build_segmenter(run, with_acm=with_acm, pretrained=True), {}
+    imported = run.config.model.segmenter
+    if init == "pretrained":
+        segmenter = build_segmenter(run, with_acm=with_acm, pretrained=imported is None)
+        if imported is not None:
+            load_imported(segmenter, Path(imported), backbone=run.config.model.backbone, space=run.labels)
+        return segmenter, {"imported": imported} if imported is not None else {}
     segmenter = build_segmenter(run, with_acm=with_acm)
-    parent = run.finished(settings.init)
-    shared = ("backbone.", "classifier.") if settings.init == "source" else ()
+    parent = run.finished(init)
+    shared = ("backbone.", "classifier.") if init == "source" else ()
     load_component(segmenter, parent, "segmenter", only=shared)
-    return segmenter, {settings.init: str(parent.path.relative_to(run.folder))}
+    return segmenter, {init: str(parent.path.relative_to(run.folder))}
+
+
+def predicted(player: Player, images: Batch) -> SegOutput:
+    """Return the segmenter's output on one domain's images, at the size of their labels."""
+    output: SegOutput = player("segmenter", images["image"], images.get("size"))
+    return output
 
 
 def segmenter_player(run: Run, segmenter: Segmenter, settings: SegmenterTraining) -> Player:
@@ -99,8 +121,8 @@ def poly_schedule(run: Run, optimizer: Optimizer, settings: SegmenterTraining) -
 
 def stream(run: Run, shards: ShardSet, augment: Augment, domain: str) -> Stream:
     """Return a domain's endless stream; its order and augmentation depend on the run's seed and the domain alone."""
-    transform = SegmentationTransform(
-        crop=augment.crop, mirror=augment.mirror, scales=augment.scales, jitter=augment.jitter, blur=augment.blur
-    )
+    table = relabelling(run, shards, domain)
+    relabel = None if table is None else table.tobytes()
+    transform = SegmentationTransform(**augment.model_dump(), relabel=relabel)
     data = run.config.data
     return Stream(shards, transform, seed=run.config.seed, name=domain, window=data.window, max_bad=data.max_bad)

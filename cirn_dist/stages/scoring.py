@@ -10,11 +10,12 @@ from pydantic import BaseModel
 from cirn_dist.data.index import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.models.deeplab import Segmenter
-from cirn_dist.report.results import Scores, replace_text
+from cirn_dist.report.results import Best, Scores, replace_text
 from cirn_dist.stages.evaluate import adabn, evaluate, label_map, predict
-from cirn_dist.stages.images import label_of, read_images
+from cirn_dist.stages.images import label_of, read_images, relabelling
 from cirn_dist.stages.parts import load_segmenter
 from cirn_dist.stages.render import to_image
+from cirn_dist.stages.validation import best_score
 
 
 class StageScores(BaseModel):
@@ -24,6 +25,7 @@ class StageScores(BaseModel):
     iterations: int
     plain: Scores
     adabn: Scores | None = None
+    best: Best | None = None
 
 
 def score_stage(run: Run, stage: str, target: ShardSet, labelled: ShardSet | None) -> StageScores:
@@ -50,6 +52,7 @@ def score_stage(run: Run, stage: str, target: ShardSet, labelled: ShardSet | Non
         iterations=int(trained.state["iteration"]),
         plain=plain,
         adabn=renormalised,
+        best=best_score(run, stage),
     )
     run.runtime.on_main(lambda: replace_text(path, found.model_dump_json(indent=1)))
     return found
@@ -66,7 +69,7 @@ def write_panels(run: Run, stage: str, segmenter: Segmenter, images: ShardSet) -
         to_image(chosen.pixels[0]).save(folder / "target.png")
         height, width = chosen.pixels.shape[-2:]
         if images.has_labels:
-            label = Image.fromarray(label_of(sample))
+            label = Image.fromarray(label_of(sample, relabelling(run, images, "target")))
             label.resize((width, height), Image.Resampling.NEAREST).save(folder / "label.png")
         predicted = label_map(predict(run, segmenter.eval(), chosen.pixels)[0], (height, width))
         Image.fromarray(predicted).save(folder / f"{stage}.png")

@@ -12,24 +12,32 @@ from cirn_dist.data.index import ShardSet
 from cirn_dist.engine.loop import Training, fit
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Losses, Pass
-from cirn_dist.stages.parts import initial_segmenter, segmenter_player, stream
+from cirn_dist.stages.parts import initial_segmenter, predicted, segmenter_player, stream
+from cirn_dist.stages.validation import validation
 
 
-def train_supervised(run: Run, name: str, labelled: ShardSet, settings: SegmenterTraining) -> None:
-    """Train a plain segmenter on one labelled domain (eq. 6 with C alone)."""
-    segmenter, parents = initial_segmenter(run, settings, with_acm=False)
+def train_supervised(
+    run: Run, name: str, images: ShardSet, settings: SegmenterTraining, labelled: ShardSet | None = None
+) -> None:
+    """Train a plain segmenter on one labelled domain (eq. 6 with C alone).
+
+    Args:
+        labelled: target images it may be scored on while it trains.
+    """
+    segmenter, parents = initial_segmenter(run, settings.init, with_acm=False)
     player = segmenter_player(run, segmenter, settings)
 
     def segmentation(batch: Batch, iteration: int) -> Losses:
-        predicted = player("segmenter", batch["source"]["image"])
-        return {"seg": losses.supervision(predicted, batch["source"]["label"], focal_gamma=settings.focal_gamma)}
+        output = predicted(player, batch["source"])
+        return {"seg": losses.supervision(output, batch["source"]["label"], focal_gamma=settings.focal_gamma)}
 
     training = Training(
         name,
         settings.iterations,
         players={"segmenter": player},
         passes=[Pass("segmenter", segmentation)],
-        streams={"source": stream(run, labelled, settings.augment, "source")},
+        streams={"source": stream(run, images, settings.augment, "source")},
         parents=parents,
+        validate=validation(run, name, segmenter, labelled),
     )
     fit(training, run)

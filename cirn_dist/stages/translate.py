@@ -67,7 +67,7 @@ def translate(run: Run, source: ShardSet, target: ShardSet) -> None:
         if settings.lambda_sem > 0:
             reference = _reference(pretrained, batch, settings)
             terms["semantic"] = settings.lambda_sem * losses.semantic_consistency(
-                pretrained(fake_t).p1, reference, settings.semantic_target
+                pretrained(fake_t, batch["source"].get("size")).p1, reference, settings.semantic_target
             )
         return terms
 
@@ -101,7 +101,7 @@ def _reference(pretrained: nn.Module, batch: Batch, settings: Translate) -> Tens
         labels: Tensor = batch["source"]["label"]
         return labels
     with torch.no_grad():
-        before: Tensor = pretrained(batch["source"]["image"]).p1
+        before: Tensor = pretrained(batch["source"]["image"], batch["source"].get("size")).p1
     return before
 
 

@@ -9,13 +9,20 @@ import pytest
 from cirn_dist.configfile import dump, load
 from cirn_dist.errors import ConfigError
 from cirn_dist.resources import folder
+from cirn_dist.sweep import points
 
 SHIPPED = sorted(p.relative_to(folder("configs")).with_suffix("") for p in folder("configs").rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", SHIPPED, ids=str)
-def test_every_shipped_configuration_is_valid(name: Path) -> None:
-    load(str(name))
+def test_every_shipped_configuration_is_valid(name: Path, tmp_path: Path) -> None:
+    if name.parts[0] == "sweeps":
+        for point in points(str(name)):
+            load(point.base, list(point.overrides))
+    elif name.parts[0] == "presets":  # constants to lay on a configuration
+        load(write(tmp_path / "child.yaml", f"extends: [gta5_cityscapes, {name}]"))
+    else:
+        load(str(name))
 
 
 def test_the_defaults_are_the_papers_values() -> None:
@@ -79,6 +86,13 @@ def test_extends_merges_mappings_and_overrides_come_last(tmp_path: Path) -> None
     config = load(write(tmp_path / "child.yaml", text), ["seed=7", "adapt.lambda_adv=1e-3"])
     assert (config.adapt.lambda_cos, config.adapt.epsilon, config.adapt.lambda_adv, config.seed) == (3, 0.3, 1e-3, 7)
     assert config.data.source.options == {"appearance": "synthetic", "count": 1000, "seed": 4}
+
+
+def test_several_extended_files_are_laid_on_one_another_in_order(tmp_path: Path) -> None:
+    write(tmp_path / "one.yaml", "extends: demo\nadapt: {lambda_cos: 3, epsilon: 0.2}")
+    write(tmp_path / "two.yaml", "adapt: {epsilon: 0.3, warmup: 7}")
+    adapt = load(write(tmp_path / "child.yaml", "extends: [one.yaml, two.yaml]\nadapt: {warmup: 8}")).adapt
+    assert (adapt.lambda_cos, adapt.epsilon, adapt.warmup) == (3, 0.3, 8)
 
 
 def test_a_domain_with_another_recipe_replaces_the_extended_one(tmp_path: Path) -> None:

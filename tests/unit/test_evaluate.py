@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cirn_dist.config import PseudoLabel
 from cirn_dist.stages.evaluate import confusion, scores
-from cirn_dist.stages.pseudo_label import BINS, confidence_histogram, thresholds
+from cirn_dist.stages.selection import BINS, confidence_histogram, thresholds
 
 
 def test_iou_by_hand() -> None:

@@ -29,6 +29,7 @@ def test_a_line_has_the_agreed_form(tmp_path: Path) -> None:
         "images_per_second": 10.0,
         "losses": {"seg": 1.0},
         "rates": {"segmenter": 1e-3},
+        "observed": {},
     }
 
 

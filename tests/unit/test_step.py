@@ -111,6 +111,23 @@ def test_clipping_is_per_player(runtime: Runtime) -> None:
     assert weight(b)[0] == pytest.approx([1 - 0.5 * 42, 1 - 0.5 * 56])
 
 
+def test_what_is_observed_is_averaged_and_trains_nothing(runtime: Runtime) -> None:
+    player, plain = linear_player("a", runtime), linear_player("a", runtime)
+
+    def observe(batch: Batch) -> Losses:
+        assert not torch.is_grad_enabled()
+        return {"mean_x": batch["x"].mean(), "net": player.raw("a").weight.sum()}
+
+    watched = Pass("a", squares(player).losses, observe=observe)
+    batches = [{"x": torch.full((1, 2), value)} for value in (1.0, 4.0)]
+    result = train_step({"a": player}, [watched], batches, 0, runtime)
+    unwatched = train_step({"a": plain}, [squares(plain)], batches, 0, runtime)
+    assert result.observed == pytest.approx({"mean_x": 2.5, "net": 2.0})
+    assert result.losses == unwatched.losses
+    assert unwatched.observed == {}
+    assert (weight(player) == weight(plain)).all()
+
+
 def test_precision_without_a_gpu() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

@@ -1,0 +1,45 @@
+"""The command line's verbs that put this project beside the paper: show config, tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+show_app = typer.Typer(help="Show what a run would be.", no_args_is_help=True)
+
+
+@show_app.command("config")
+def show_config(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of one that ships.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="Each value beside what the paper says of it.")] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write the comparison to this file.")] = None,
+) -> None:
+    """Print a whole configuration, every default filled in."""
+    from cirn_dist.config import flatten
+    from cirn_dist.configfile import dump, load
+    from cirn_dist.paper import judge
+    from cirn_dist.report.settings import settings_table
+
+    settings = load(config, overrides or [])
+    judged = list(judge(flatten(settings.model_dump(mode="json"))))
+    if paper:
+        Console().print(settings_table(judged))
+    else:
+        print(dump(settings), end="")
+    if json is not None:
+        content = [dataclasses.asdict(one) for one in judged]
+        json.write_text(json_module.dumps(content, indent=1), encoding="utf-8")
+
+
+def tables(runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")]) -> None:
+    """Print results beside the paper's Tables 1 to 4."""
+    from cirn_dist.report.published_tables import Run
+    from cirn_dist.report.published_tables import tables as layout
+
+    Console().print(layout([Run.read(folder) for folder in runs]))

@@ -1,0 +1,102 @@
+"""The pixel-level adversarial loss of stage 2 (eq. 7), for both of its players.
+
+Read as the lineage's code has it: D tells I from T on the softmax of C's and ACM's summed logits; each target pixel's
+term is weighted by lambda_cos * R(p1, p2) + epsilon; C's and ACM's weights are pushed apart.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cirn_dist import losses
+from cirn_dist.checkpoint.state import load_component
+from cirn_dist.config import Adapt
+from cirn_dist.engine.players import Player
+from cirn_dist.engine.run import Run
+from cirn_dist.engine.step import Batch, Losses, Pass
+from cirn_dist.models.deeplab import Segmenter, SegOutput
+from cirn_dist.models.discriminators import PixelDiscriminator
+from cirn_dist.schedule import damping, lr_factor, poly, warmup
+from cirn_dist.seeds import derive
+from cirn_dist.stages.diagnostics import disagreement, discriminator_probabilities
+
+
+class Adversary:
+    """D, and what the segmenter pays while D tells its predictions on T from those on I.
+
+    Args:
+        segmenter: whose C and ACM differ in their weights.
+        parent: the stage whose D this one goes on from; None starts a new one.
+    """
+
+    def __init__(self, run: Run, segmenter: Segmenter, settings: Adapt, parent: str | None = None) -> None:
+        self.segmenter, self.settings = segmenter, settings
+        torch.manual_seed(derive(run.config.seed, "discriminator"))
+        discriminator = PixelDiscriminator(run.labels.num_classes, settings.ndf)
+        if parent is not None:
+            load_component(discriminator, run.finished(parent), "discriminator")
+        self.player = _player(run, discriminator, settings)
+        self.step_pass = Pass("discriminator", self.tell_domains_apart, observe=self.observe)
+
+    def watch(self, batch: Batch, output: SegOutput) -> None:
+        """Keep the prediction on I for D."""
+        batch["intermediate"] = probabilities(output).detach()
+
+    def cost(self, batch: Batch, output: SegOutput, iteration: int) -> Losses:
+        """Return the segmenter's terms on its output on T, and keep that output for D."""
+        settings = self.settings
+        prediction, weights = probabilities(output), self.weights(output, iteration)
+        batch["target_prediction"] = prediction.detach()
+        batch["weights"] = None if weights is None else weights.detach()
+        batch["target_output"] = output.detach()
+        adversarial = losses.adversarial_segmenter(
+            self.player.raw("discriminator")(prediction), weights, detach_weights=settings.detach_weight_map
+        )
+        faded = damping(iteration, settings.iterations) if settings.damping else 1.0
+        terms = {"adv": settings.lambda_adv * faded * adversarial}
+        if self.segmenter.acm is not None:
+            apart = losses.weight_discrepancy(self.segmenter.classifier, self.segmenter.acm.classifiers)
+            terms["weight"] = settings.lambda_weight * faded * apart
+        return terms
+
+    def weights(self, output: SegOutput, iteration: int) -> Tensor | None:
+        """Return the weight of each target pixel; none during the warm-up, as in CLAN."""
+        if iteration <= self.settings.warmup or output.p2 is None:
+            return None
+        lambda_cos, epsilon = self.settings.lambda_cos, self.settings.epsilon
+        return losses.pixel_weights(output.p1, output.p2, lambda_cos=lambda_cos, epsilon=epsilon)
+
+    def tell_domains_apart(self, batch: Batch, iteration: int) -> Losses:
+        """Return D's loss on what the segmenter predicted on both domains before its update."""
+        on_intermediate = self.player("discriminator", batch["intermediate"])
+        on_target = self.player("discriminator", batch["target_prediction"])
+        batch["on_intermediate"], batch["on_target"] = on_intermediate.detach(), on_target.detach()
+        return {"d": losses.adversarial_discriminator(on_intermediate, on_target, batch["weights"])}
+
+    def observe(self, batch: Batch) -> Losses:
+        """Return what the authors judged convergence by, and where C and ACM disagree on T."""
+        found = discriminator_probabilities(batch["on_intermediate"], batch["on_target"])
+        if self.segmenter.acm is not None:
+            heads = self.segmenter.classifier, self.segmenter.acm.classifiers
+            found |= disagreement(batch["target_output"]) | {"weight_cosine": losses.weight_discrepancy(*heads) - 1}
+        return found
+
+
+def probabilities(output: SegOutput) -> Tensor:
+    """Return P: the softmax of the summed logits, (N, C, H, W)."""
+    return output.logits.softmax(dim=1)
+
+
+def _player(run: Run, discriminator: PixelDiscriminator, settings: Adapt) -> Player:
+    images = run.config.engine.images_per_step
+    scale = lr_factor(run.config.engine.lr_scaling, "adam", images)
+    return Player(
+        "discriminator",
+        {"discriminator": discriminator},
+        lambda: torch.optim.Adam(
+            discriminator.parameters(), settings.d_lr, settings.d_betas, weight_decay=settings.d_weight_decay
+        ),
+        lambda i: scale * warmup(i + images, settings.warmup) * poly(i, settings.iterations, settings.power),
+        run.runtime,
+    )

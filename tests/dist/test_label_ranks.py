@@ -1,0 +1,51 @@
+"""One rank or two: the same pseudo labels, byte for byte, by every rule."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from launching import ROOT, free_port
+
+from cirn_dist.data.index import ShardSet
+from cirn_dist.stages.images import label_of
+
+RULES = ("bdl", "crst", "iast", "fixed")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    folders = {}
+    for ranks in (1, 2):
+        folders[ranks] = tmp_path_factory.mktemp(f"ranks{ranks}")
+        head = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", str(free_port())]
+        done = subprocess.run(
+            [sys.executable, *head, str(ROOT / "tests/dist/label_ranks.py"), str(folders[ranks])],
+            cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    return folders
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES)
+def test_two_ranks_write_the_labels_of_one(rule: str, made: dict[int, Path]) -> None:
+    one, two = (ShardSet.open(made[ranks] / rule / "pseudo_label/shards") for ranks in (1, 2))
+    assert len(one.shards) > 2, "both ranks had shards to write"
+    assert [shard["sha256"] for shard in one.shards] == [shard["sha256"] for shard in two.shards]
+    first, second = (json.loads((made[r] / rule / "pseudo_label/summary.json").read_text()) for r in (1, 2))
+    assert first == second
+    labels = np.stack([label_of(one.read(i)) for i in range(len(one))])
+    assert 0.02 < (labels == 255).mean() < 0.98, "some pixels are kept and some are not"
+
+
+@pytest.mark.slow
+def test_the_rules_differ(made: dict[int, Path]) -> None:
+    sets = [ShardSet.open(made[1] / rule / "pseudo_label/shards") for rule in RULES]
+    assert len({tuple(shard["sha256"] for shard in found.shards) for found in sets}) == len(RULES)

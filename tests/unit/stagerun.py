@@ -1,0 +1,38 @@
+"""One stage at a time, in this process: a run of the mini configuration and its packed domains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from conftest import MINI
+
+from cirn_dist.config import Config
+from cirn_dist.configfile import load
+from cirn_dist.engine.run import Run
+from cirn_dist.engine.runtime import Runtime
+from cirn_dist.engine.signals import StopRequest
+from cirn_dist.pipeline import stage_titles
+from cirn_dist.report.progress import Progress
+
+
+def settings(folder: Path, *overrides: str) -> Config:
+    file = folder / "stage.yaml"
+    file.write_text(yaml.safe_dump(MINI), encoding="utf-8")
+    return load(str(file), list(overrides))
+
+
+def stage_run(folder: Path, *overrides: str) -> Run:
+    """Return a run in `folder`; its stages write there and nothing is shown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = settings(folder, *overrides)
+    progress = Progress(stage_titles(config), quiet=True)
+    return Run(config, folder, Runtime("fp32"), progress, StopRequest(folder / "STOP"))
+
+
+def logged(run: Run, stage: str) -> list[dict[str, Any]]:
+    """Return the lines of a stage's metrics.jsonl."""
+    lines = (run.stage_folder(stage) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]

@@ -1,0 +1,147 @@
+"""Weights of other projects: what is taken, what is refused, and that a run starts from them."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Command
+from rich.console import Console
+from stagerun import stage_run
+from torch import Tensor
+
+from cirn_dist.checkpoint.store import Store
+from cirn_dist.data.labels import label_space
+from cirn_dist.domains import open_domains
+from cirn_dist.errors import CheckpointError
+from cirn_dist.models.acm import ACM
+from cirn_dist.models.backbones import build_backbone
+from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.imported import import_file, load_imported
+from cirn_dist.models.weights import read_weights
+from cirn_dist.report.weights import import_table
+from cirn_dist.stages.parts import initial_segmenter
+from cirn_dist.stages.source import train_supervised
+
+CAMVID, CITYSCAPES = label_space("camvid11"), label_space("cityscapes19")
+
+
+def lineage_file(path: Path, backbone: str = "tiny", classes: int = 11, layers: str = "56") -> dict[str, Tensor]:
+    """Write a checkpoint named as CLAN's; returns its tensors."""
+    torch.manual_seed(1)
+    body = build_backbone(backbone)
+    state = {f"module.{n}": t for n, t in body.state_dict().items() if "num_batches" not in n}
+    for layer in layers:
+        for i in range(4):
+            weight = torch.randn(classes, body.out_channels, 3, 3)
+            state |= {f"module.layer{layer}.conv2d_list.{i}.weight": weight}
+            state |= {f"module.layer{layer}.conv2d_list.{i}.bias": torch.randn(classes)}
+    torch.save(state, path)
+    return state
+
+
+def test_a_clan_checkpoint_becomes_backbone_c_and_acms_classifier(tmp_path: Path) -> None:
+    original = lineage_file(tmp_path / "clan.pth")
+    found = import_file(tmp_path / "clan.pth", tmp_path / "clan.safetensors", backbone="tiny", space=CAMVID)
+    assert [part.tensors for part in found.parts[1:]] == [8, 8]
+    assert sum(part.tensors for part in found.parts) == len(original)
+    assert found.left_out == ()
+    net = Segmenter(build_backbone("tiny"), 11, ACM(net_channels(), 11, k=2, width=8))
+    gates = {n: t.clone() for n, t in net.state_dict().items() if ".attention." in n}
+    load_imported(net, found.path, backbone="tiny", space=CAMVID)
+    state = net.state_dict()
+    assert torch.equal(state["classifier.branches.1.weight"], original["module.layer5.conv2d_list.1.weight"])
+    assert torch.equal(state["acm.classifiers.0.branches.3.bias"], original["module.layer6.conv2d_list.3.bias"])
+    assert all(torch.equal(state[name], tensor) for name, tensor in gates.items())
+    assert gates
+    alone = Segmenter(build_backbone("tiny"), 11)
+    load_imported(alone, found.path, backbone="tiny", space=CAMVID)
+    assert torch.equal(alone.state_dict()["classifier.branches.0.bias"], state["classifier.branches.0.bias"])
+
+
+def net_channels() -> int:
+    return build_backbone("tiny").out_channels
+
+
+def test_a_file_with_one_classifier_leaves_acm_as_it_was(tmp_path: Path) -> None:
+    lineage_file(tmp_path / "one.pth", layers="5")
+    found = import_file(tmp_path / "one.pth", tmp_path / "one.safetensors", backbone="tiny", space=CAMVID)
+    assert [(part.tensors, part.note) for part in found.parts[1:]] == [(8, ""), (0, "not in the file")]
+    net = Segmenter(build_backbone("tiny"), 11, ACM(net_channels(), 11, k=1, width=8))
+    before = {n: t.clone() for n, t in net.state_dict().items() if n.startswith("acm.")}
+    load_imported(net, found.path, backbone="tiny", space=CAMVID)
+    assert all(torch.equal(net.state_dict()[n], t) for n, t in before.items())
+
+
+def test_classifiers_of_another_label_space_are_left_out_and_said(tmp_path: Path) -> None:
+    original = lineage_file(tmp_path / "voc.pth", classes=21, layers="5")
+    found = import_file(tmp_path / "voc.pth", tmp_path / "voc.safetensors", backbone="tiny", space=CITYSCAPES)
+    assert found.parts[1].note == "left out: 21 classes, cityscapes19 has 19"
+    assert len(found.left_out) == 8
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(import_table(found))
+    text = console.export_text()
+    assert "21 classes" in text
+    assert "8 tensors left out: classifier.branches.0.weight" in text
+    assert "model.weights=" in text
+    body = build_backbone("tiny", found.path)
+    name = next(iter(body.state_dict()))
+    assert torch.equal(body.state_dict()[name], original[f"module.{name}"])
+    with pytest.raises(CheckpointError, match="no classifier of this label space"):
+        load_imported(Segmenter(body, 19), found.path, backbone="tiny", space=CITYSCAPES)
+
+
+def test_what_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
+    lineage_file(tmp_path / "clan.pth")
+    with pytest.raises(CheckpointError, match=r"clan\.pth: lacks"):
+        import_file(tmp_path / "clan.pth", tmp_path / "x.safetensors", backbone="resnet18", space=CAMVID)
+    assert not (tmp_path / "x.safetensors").exists()
+    made = import_file(tmp_path / "clan.pth", tmp_path / "clan.safetensors", backbone="tiny", space=CAMVID).path
+    with pytest.raises(CheckpointError, match="its label_space is camvid11, this run's is cityscapes19"):
+        load_imported(Segmenter(build_backbone("tiny"), 19), made, backbone="tiny", space=CITYSCAPES)
+    with pytest.raises(CheckpointError, match=r"holds weights of tiny; set model\.backbone=tiny"):
+        build_backbone("resnet18", made)
+
+
+def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "sprung",))
+
+    for name, save in (("a.pth", torch.save), ("b.pth", lambda o, p: Path(p).write_bytes(pickle.dumps(o)))):
+        save({"module.layer5.conv2d_list.0.weight": Trap()}, tmp_path / name)
+        with pytest.raises(CheckpointError, match="cannot be read as weights"):
+            import_file(tmp_path / name, tmp_path / "x.safetensors", backbone="tiny", space=CAMVID)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_runs_stages_start_from_an_imported_segmenter(tmp_path: Path) -> None:
+    original = lineage_file(tmp_path / "clan.pth")
+    made = import_file(tmp_path / "clan.pth", tmp_path / "clan.safetensors", backbone="tiny", space=CAMVID).path
+    run = stage_run(tmp_path / "run", f"model.segmenter={made}", "source.iterations=4", "source.lr=1e-12")
+    segmenter, parents = initial_segmenter(run, run.config.source.init, with_acm=True)
+    assert parents == {"imported": str(made)}
+    head = "acm.classifiers.0.branches.2.weight"
+    assert torch.equal(segmenter.state_dict()[head], original["module.layer6.conv2d_list.2.weight"])
+    train_supervised(run, "source", open_domains(run).source, run.config.source)
+    trained = Store(tmp_path / "run/source/checkpoints").latest()
+    assert trained is not None
+    assert trained.state["parents"] == {"imported": str(made)}
+    weight = trained.read("segmenter")["classifier.branches.0.weight"]
+    torch.testing.assert_close(weight, original["module.layer5.conv2d_list.0.weight"], atol=1e-6, rtol=0)
+
+
+def test_the_command_says_what_matched(tmp_path: Path, cirn_dist: Command) -> None:
+    lineage_file(tmp_path / "clan.pth")
+    arguments = ("import-weights", tmp_path / "clan.pth", "--backbone", "tiny", "--space", "camvid11")
+    done = cirn_dist(*arguments, "--json", tmp_path / "found.json")
+    assert done.returncode == 0, done.stderr
+    assert "ACM's classifier" in done.stdout
+    assert "model.segmenter=" in done.stdout.replace("\n", "")
+    assert read_weights(tmp_path / "clan.safetensors").keys()
+    refused = cirn_dist("import-weights", tmp_path / "absent.pth")
+    assert refused.returncode == 1
+    assert "no such weights file" in refused.stderr
