@@ -69,9 +69,13 @@ def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain,
     folder = run.folder / "data" / name
     split = (domain.score_split if name == "scored" else domain.split) or domain.split
 
+    begun = False
+
     def advance(done: int, total: int) -> None:
-        if done == 1 or run.progress.running != "data":
-            run.progress.start("data", total, done - 1, unit=f"{name} images")
+        nonlocal begun
+        if not begun:
+            run.progress.start("data", total, done, unit=f"{name} images")
+            begun = True
         run.progress.update(done)
         if run.stop:
             raise Stopped("stopped; finished shards are kept", f"packing {name}", run.stop.interrupted)
