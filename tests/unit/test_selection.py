@@ -146,7 +146,7 @@ def test_supervision_on_the_cir_and_the_adversarial_term_are_kept_where_asked(tw
 
 def test_the_adversarial_term_needs_the_cir(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"self_train.lambda_adv needs self_train.source_weight"):
-        settings(tmp_path, "self_train.lambda_adv=0.1")
+        settings(tmp_path, "self_train.lambda_adv=0.1", "self_train.source_weight=0")
 
 
 def test_rounds_are_stages_and_rows_and_the_control_lasts_as_long_as_all(tmp_path: Path) -> None:
