@@ -11,7 +11,7 @@ import yaml
 
 from cirn_dist.config import flatten
 from cirn_dist.errors import DataError
-from cirn_dist.report import sections
+from cirn_dist.report import pictures, sections, training
 from cirn_dist.report.markup import Markup, tag
 from cirn_dist.report.panels import read_pairs, read_panels
 from cirn_dist.report.results import FILE_NAME as RESULTS
@@ -39,11 +39,11 @@ def write_report(run: Path) -> Path:
 
     body = [sections.header(name, results, facts | flatten(config))]
     if results:
-        body += [sections.scores(results), sections.classes(results), sections.panels(read_panels(run), results)]
+        body += [sections.scores(results), sections.classes(results), pictures.panels(read_panels(run), results)]
     body += [
-        sections.pairs(read_pairs(run)),
-        sections.losses(_metrics_by_stage(run), results),
-        sections.pseudo_labels(kept, results),
+        pictures.pairs(read_pairs(run)),
+        training.losses(_metrics_by_stage(run), results),
+        training.pseudo_labels(kept, results),
         sections.details(facts, config_file.read_text(encoding="utf-8") if config else ""),
     ]
     replace_text(run / FILE_NAME, _page(name, body))

@@ -1,19 +1,19 @@
-"""The sections of the report, top to bottom; each is a function from typed data to markup, empty without data."""
+"""The report's sections on what came out: the header, the scores, the classes; and the run's details.
+
+Each is a function from typed data to markup, empty without data.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cirn_dist.report.figures import dumbbell, loss_curves, meter, stage_bars, swatch
-from cirn_dist.report.markup import Markup, join, tag
-from cirn_dist.report.panels import IGNORED, Pair, Panel, coloured, data_uri, figure_columns, photo
+from cirn_dist.report.blocks import NOTHING, cell, duration, section, table
+from cirn_dist.report.figures import dumbbell, stage_bars, swatch
+from cirn_dist.report.markup import Markup, tag
 from cirn_dist.report.results import Results, Row
 from cirn_dist.report.table import COLUMNS, DASH, best, class_rows, miou_cells, percent
-from cirn_dist.report.trackers import Metrics
-
-NOTHING = Markup("")
 
 # What of run.json and the configuration is worth a place beside the name.
 _FACTS = {
@@ -96,20 +96,20 @@ def scores(results: Results) -> Markup:
             tag(
                 "tr",
                 tag("th", row.title, control, scope="row"),
-                *(_cell(percent(value), strong=i in top) for value, top in numbers),
-                _cell(gain or DASH),
-                _cell(f"{row.iterations:,}"),
-                _cell(duration(row.seconds) if row.seconds else DASH),
+                *(cell(percent(value), strong=i in top) for value, top in numbers),
+                cell(gain or DASH),
+                cell(f"{row.iterations:,}"),
+                cell(duration(row.seconds) if row.seconds else DASH),
             )
         )
     heads = ("Stage", *COLUMNS, f"over {scored[0].title}", "Iterations", "Time")
-    return _section(
+    return section(
         "Results",
         "Mean intersection over union on the target's labelled images, in percent. AdaBN re-estimates the BatchNorm "
         "statistics on unlabelled target images and trains nothing. The control is trained as long, without the "
         "stage's idea.",
         stage_bars(results),
-        _table(heads, body),
+        table(heads, body),
     )
 
 
@@ -127,79 +127,13 @@ def classes(results: Results) -> Markup:
                 "tr",
                 tag("th", swatch(colour), name, scope="row"),
                 tag("td", dumbbell(known[0], known[-1]), class_="drawn"),
-                *(_cell(percent(value), strong=i in top) for i, value in enumerate(ious)),
+                *(cell(percent(value), strong=i in top) for i, value in enumerate(ious)),
             )
         )
     scale = tag("div", tag("span", "0"), tag("span", "100"), class_="scale")
     heads = ("Class", scale, *(row.title for row in results.rows))
     text = f"IoU per class, in percent. The drawing goes from {scored[0].title} (ring) to {scored[-1].title} (dot)."
-    return _section("Classes", text, _table(heads, body, class_="classes"))
-
-
-def panels(found: Sequence[Panel], results: Results) -> Markup:
-    """Show target images beside the predictions before and after adaptation, the paper's Figure 4."""
-    if not found:
-        return NOTHING
-    stages = [row.stage for row in results.rows]
-    rows = []
-    for panel in found:
-        (title, target), *maps = figure_columns(panel, stages)
-        cells = [_picture(title, data_uri(photo(target)))]
-        cells += [_picture(title, data_uri(coloured(path, results.palette)), "labels") for title, path in maps]
-        rows.append(tag("div", *cells, class_=f"pictures of{len(cells)}"))
-    colours = [*zip(results.classes, results.palette, strict=True), ("ignored", IGNORED)]
-    legend = tag("p", *(tag("span", swatch(colour), name) for name, colour in colours), class_="keys")
-    return _section("What it sees", "Target images and their segmentation.", legend, *rows)
-
-
-def pairs(found: Sequence[Pair]) -> Markup:
-    """Show source images beside their CIR."""
-    if not found:
-        return NOTHING
-    cells = (
-        tag(
-            "div",
-            _picture("Source", data_uri(photo(pair.source))),
-            _picture("CIR", data_uri(photo(pair.cir))),
-            class_="pictures of2",
-        )
-        for pair in found
-    )
-    text = "Source images, and the same scenes in the target's appearance: the content-invariant representation."
-    return _section("Source to CIR", text, tag("div", *cells, class_="pairs"))
-
-
-def losses(logs: Mapping[str, Sequence[Metrics]], results: Results | None) -> Markup:
-    """Show every stage's losses over its iterations."""
-    titles = {row.stage: row.title for row in results.rows} if results else {}
-    parts = []
-    for stage, records in logs.items():
-        if charts := loss_curves(records):
-            title = titles.get(stage, stage.replace("_", " ").capitalize())
-            speed = sum(record.images_per_second for record in records) / len(records)
-            note = tag("small", f"{records[-1].iteration:,} iterations, {speed:.1f} images/s")
-            parts.append(join(tag("h3", title, note), tag("div", *charts, class_="curves")))
-    text = "Each logged value behind, the average of its neighbours in front; the number is the last average."
-    return _section("Losses", text, *parts) if parts else NOTHING
-
-
-def pseudo_labels(kept: Mapping[str, Any], results: Results | None) -> Markup:
-    """Show what share of each class's predicted pixels became pseudo labels, and from which confidence on."""
-    if not {"classes", "kept", "thresholds"} <= kept.keys():
-        return NOTHING
-    colours = dict(zip(results.classes, results.palette, strict=True)) if results else {}
-    body = [
-        tag(
-            "tr",
-            tag("th", swatch(colours[name]) if name in colours else NOTHING, name, scope="row"),
-            tag("td", meter(share or 0.0), class_="drawn"),
-            _cell(percent(share)),
-            _cell(DASH if threshold is None else f"{threshold:.3f}"),
-        )
-        for name, share, threshold in zip(kept["classes"], kept["kept"], kept["thresholds"], strict=True)
-    ]
-    text = "Pixels of each predicted class that are confident enough to train on."
-    return _section("Pseudo labels", text, _table(("Class", "", "Kept, %", "Confidence"), body, class_="classes"))
+    return section("Classes", text, table(heads, body, class_="classes"))
 
 
 def details(facts: Mapping[str, Any], config: str) -> Markup:
@@ -213,40 +147,14 @@ def details(facts: Mapping[str, Any], config: str) -> Markup:
     return tag("section", *parts) if parts else NOTHING
 
 
-def duration(seconds: float) -> str:
-    """Write a time as people say it: 48 s, 3 min 20 s, 5 h 12 min."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minute} min"
-    return f"{minute} min {second} s" if minute else f"{second} s"
-
-
 def _scored(results: Results) -> list[Row]:
     return [row for row in results.rows if row.miou is not None]
+
+
+def _file_name(text: str) -> str:
+    return Path(text).name if "/" in text else text
 
 
 def _points(value: float | None, base: float | None) -> float:
     """Give the difference in points of the two printed numbers, so that a reader's subtraction agrees."""
     return round(float(percent(value)) - float(percent(base)), 1)
-
-
-def _section(title: str, text: str, *content: Markup) -> Markup:
-    return tag("section", tag("h2", title), tag("p", text, class_="about"), *content)
-
-
-def _table(heads: Sequence[str], body: Sequence[Markup], class_: str | None = None) -> Markup:
-    head = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in heads)))
-    return tag("div", tag("table", head, tag("tbody", *body), class_=class_), class_="scroll")
-
-
-def _cell(text: str, *, strong: bool = False) -> Markup:
-    return tag("td", tag("b", text) if strong else text, class_="num")
-
-
-def _picture(title: str, uri: str, class_: str | None = None) -> Markup:
-    return tag("figure", tag("figcaption", title), tag("img", src=uri, alt=title, class_=class_))
-
-
-def _file_name(text: str) -> str:
-    return Path(text).name if "/" in text else text

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from cirn_dist.errors import DataError
+from cirn_dist.report.blocks import duration
 from cirn_dist.report.html import write_report
 from cirn_dist.report.results import Control, Results, Row, Scores, write_results
-from cirn_dist.report.sections import duration, headline
+from cirn_dist.report.sections import headline
 from cirn_dist.report.trackers import MetricsLog, metrics
 
 EVIL = '<script>alert("x")</script>&'

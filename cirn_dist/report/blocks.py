@@ -1,0 +1,39 @@
+"""What the report's sections are made of: a section, a table, a cell, a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cirn_dist.report.markup import Markup, tag
+
+NOTHING = Markup("")
+
+
+def section(title: str, text: str, *content: Markup) -> Markup:
+    """Make a card with a heading and a sentence of what it shows."""
+    return tag("section", tag("h2", title), tag("p", text, class_="about"), *content)
+
+
+def table(heads: Sequence[str], body: Sequence[Markup], class_: str | None = None) -> Markup:
+    """Make a table that scrolls where the page is too narrow; `body` are its rows."""
+    head = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in heads)))
+    return tag("div", tag("table", head, tag("tbody", *body), class_=class_), class_="scroll")
+
+
+def cell(text: str, *, strong: bool = False) -> Markup:
+    """Make a table cell with a number in it."""
+    return tag("td", tag("b", text) if strong else text, class_="num")
+
+
+def picture(title: str, uri: str, class_: str | None = None) -> Markup:
+    """Make a captioned image; `class_` is "labels" where pixels must stay pixels."""
+    return tag("figure", tag("figcaption", title), tag("img", src=uri, alt=title, class_=class_))
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it: 48 s, 3 min 20 s, 5 h 12 min."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minute} min"
+    return f"{minute} min {second} s" if minute else f"{second} s"

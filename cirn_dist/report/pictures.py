@@ -1,0 +1,44 @@
+"""The report's sections of pictures; each is a function from what it shows to markup, empty without any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cirn_dist.report.blocks import NOTHING, picture, section
+from cirn_dist.report.figures import swatch
+from cirn_dist.report.markup import Markup, tag
+from cirn_dist.report.panels import IGNORED, Pair, Panel, coloured, data_uri, figure_columns, photo
+from cirn_dist.report.results import Results
+
+
+def panels(found: Sequence[Panel], results: Results) -> Markup:
+    """Show target images beside the predictions before and after adaptation, the paper's Figure 4."""
+    if not found:
+        return NOTHING
+    stages = [row.stage for row in results.rows]
+    rows = []
+    for panel in found:
+        (title, target), *maps = figure_columns(panel, stages)
+        cells = [picture(title, data_uri(photo(target)))]
+        cells += [picture(title, data_uri(coloured(path, results.palette)), "labels") for title, path in maps]
+        rows.append(tag("div", *cells, class_=f"pictures of{len(cells)}"))
+    colours = [*zip(results.classes, results.palette, strict=True), ("ignored", IGNORED)]
+    legend = tag("p", *(tag("span", swatch(colour), name) for name, colour in colours), class_="keys")
+    return section("What it sees", "Target images and their segmentation.", legend, *rows)
+
+
+def pairs(found: Sequence[Pair]) -> Markup:
+    """Show source images beside their CIR."""
+    if not found:
+        return NOTHING
+    cells = (
+        tag(
+            "div",
+            picture("Source", data_uri(photo(pair.source))),
+            picture("CIR", data_uri(photo(pair.cir))),
+            class_="pictures of2",
+        )
+        for pair in found
+    )
+    text = "Source images, and the same scenes in the target's appearance: the content-invariant representation."
+    return section("Source to CIR", text, tag("div", *cells, class_="pairs"))
