@@ -83,6 +83,7 @@ class Engine(Section):
     keep: int = Field(2, ge=2, description="newest checkpoints kept")
     log_every: int = Field(100, ge=1, description="iterations between lines of metrics.jsonl")
     max_nonfinite: int = Field(10, ge=1, description="skipped steps in a row before the run ends")
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field((), description="beside metrics.jsonl")
     check_replicas_every: int = Field(1000, ge=0, description="iterations between parameter checksums; 0 is never")
 
 
@@ -135,6 +136,9 @@ class Translate(Section):
     pool: int = Field(50, ge=0, description="translated images remembered for the discriminators")
     constant_share: float = Field(0.5, ge=0, le=1)
     clip_norm: float | None = Field(None, gt=0)
+    load_width: int | None = Field(
+        None, ge=8, description="images are scaled to this width before the crop; null keeps the packed size"
+    )
     augment: Augment = Augment(crop=(452, 452))
 
 

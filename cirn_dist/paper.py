@@ -83,6 +83,7 @@ PAPER: tuple[Statement, ...] = (
     Statement("translate.d_layers", 3, "CycleGAN's 70x70 PatchGAN", "lineage"),
     Statement("translate.pool", 50, "CycleGAN's pool", "lineage"),
     Statement("translate.constant_share", 0.5, "CycleGAN: constant, then linear to 0", "lineage"),
+    Statement("translate.load_width", 1024, "silent; CycleGAN's authors and BDL train at a width of 1024", "lineage"),
     Statement("translate.augment.crop", [452, 452], "silent; BDL trains CycleGAN on crops of 452", "lineage"),
     Statement("*.clip_norm", None, "no clipping", "lineage"),
     Statement("*.iterations", 100_000, "we train the network for 100,000 iterations", "paper"),

@@ -21,6 +21,7 @@ from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.signals import Stopped, StopRequest
 from cirn_dist.errors import CirnError, ConfigError
 from cirn_dist.pipeline import run_pipeline, stage_titles
+from cirn_dist.report.boards import require
 from cirn_dist.report.html import write_report
 from cirn_dist.report.progress import Progress
 from cirn_dist.report.results import Results, replace_text
@@ -28,7 +29,8 @@ from cirn_dist.report.table import results_table
 
 # How a run is executed, not what it computes: these may change between starts.
 _FREE = ("data.workers", "engine.precision", "engine.micro_batch", "engine.keep", "engine.log_every",
-         "engine.checkpoint_every", "engine.check_replicas_every", "engine.max_nonfinite", "data.max_bad",
+         "engine.checkpoint_every", "engine.trackers", "engine.check_replicas_every",
+         "engine.max_nonfinite", "data.max_bad",
          "data.source.raw", "data.target.raw", "render.batch", "evaluate.batch", "evaluate.panels")  # fmt: skip
 
 
@@ -74,6 +76,7 @@ def _claim(out: Path, config: Config, runtime: Runtime) -> None:
     Raises:
         ConfigError: it was begun with another; lists the keys that differ.
     """
+    require(config.engine.trackers)
     saved = out / "config.yaml"
     if saved.is_file():
         before = flatten(yaml.safe_load(saved.read_text(encoding="utf-8")))

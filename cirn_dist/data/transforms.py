@@ -81,6 +81,7 @@ class SegmentationTransform:
             that images of one micro-batch may differ in size; with a crop both are.
         jitter: largest relative change of brightness, contrast and saturation, and a quarter of it, in turns, of hue.
         blur: largest Gaussian radius in pixels, drawn for half of the images.
+        width: every image is scaled to it first, its height in proportion; None keeps its size.
         relabel: 256 bytes, the train id each label becomes; None keeps them.
     """
 
@@ -89,6 +90,7 @@ class SegmentationTransform:
     scales: tuple[float, ...] = (1.0,)
     jitter: float = 0.0
     blur: float = 0.0
+    width: int | None = None
     relabel: bytes | None = None
     draws: int = 10
 
@@ -109,7 +111,8 @@ class SegmentationTransform:
         if self.jitter or self.blur:
             pixels = np.array(self._recolour(Image.fromarray(pixels), draws))
         size = (pixels if label is None else label).shape[:2]
-        pixels, label = self._scale(pixels, label, self.scales[int(draws[_SCALE] * len(self.scales))])
+        fit = self.width / pixels.shape[1] if self.width is not None else 1.0
+        pixels, label = self._scale(pixels, label, fit * self.scales[int(draws[_SCALE] * len(self.scales))])
         if self.crop is not None:
             box = _box((pixels.shape[1], pixels.shape[0]), self.crop, draws)
             pixels, label = _window(pixels, box, 0), _window(label, box, IGNORE) if label is not None else None
@@ -118,7 +121,7 @@ class SegmentationTransform:
             tensors["label"] = torch.from_numpy(label)
         if self.mirror and draws[_MIRROR] < 0.5:
             tensors = {field: tensor.flip(-1) for field, tensor in tensors.items()}
-        if self.crop is None and self.scales != (1.0,):
+        if self.crop is None and (self.scales != (1.0,) or self.width is not None):
             tensors["size"] = size
         return tensors
 

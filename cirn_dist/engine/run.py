@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cirn_dist.checkpoint.store import Checkpoint, Store
@@ -11,6 +12,7 @@ from cirn_dist.data.labels import LabelSpace, label_space
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.signals import Stopped, StopRequest
 from cirn_dist.errors import CheckpointError
+from cirn_dist.report.boards import Boards
 from cirn_dist.report.progress import Progress
 
 
@@ -34,6 +36,11 @@ class Run:
     def labels(self) -> LabelSpace:
         """The classes this run is trained and scored on."""
         return label_space(self.config.data.label_space)
+
+    @cached_property
+    def boards(self) -> Boards:
+        """Where numbers and pictures go beside the run's own files; nowhere on other ranks than 0."""
+        return Boards(self.config.engine.trackers if self.runtime.main else (), self.folder, self.config.name)
 
     def stage_folder(self, stage: str) -> Path:
         """Return a stage's folder."""

@@ -1,4 +1,4 @@
-"""Where training numbers go: metrics.jsonl always, TensorBoard beside it when asked for."""
+"""Where training numbers always go: metrics.jsonl of each stage. Others that may take them are in boards.py."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Protocol, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from cirn_dist.errors import ConfigError
 from cirn_dist.report.results import replace_text
 
 FILE_NAME = "metrics.jsonl"
@@ -39,16 +38,6 @@ class Metrics(BaseModel):
     losses: dict[str, Loss]
     rates: dict[str, float] = {}
     observed: dict[str, Loss] = {}
-
-
-class Tracker(Protocol):
-    """Anything that takes metrics until it is closed."""
-
-    def write(self, metrics: Metrics) -> None:
-        """Take one step's metrics."""
-
-    def close(self) -> None:
-        """Finish writing."""
 
 
 def metrics(
@@ -104,38 +93,6 @@ class MetricsLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class TensorBoardLog:
-    """Write the same numbers as TensorBoard scalars, against the iteration.
-
-    Raises:
-        ConfigError: TensorBoard is not installed.
-    """
-
-    def __init__(self, folder: Path, resume_at_iteration: int = 0) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            fix = "pip install 'cirn-dist[tensorboard]' or leave it off"
-            raise ConfigError("TensorBoard is asked for but not installed", fix=fix) from error
-        self._writer = SummaryWriter(str(folder), purge_step=resume_at_iteration + 1)
-
-    def write(self, metrics: Metrics) -> None:
-        """Add one step's losses, rates and speed."""
-        for group, values in (("losses", metrics.losses), ("observed", metrics.observed)):
-            for name, value in values.items():
-                self._add(f"{group}/{name}", float("nan") if value is None else value, metrics)
-        for player, rate in metrics.rates.items():
-            self._add(f"rates/{player}", rate, metrics)
-        self._add("images_per_second", metrics.images_per_second, metrics)
-
-    def close(self) -> None:
-        """Flush and close the event file."""
-        self._writer.close()
-
-    def _add(self, name: str, value: float, metrics: Metrics) -> None:
-        self._writer.add_scalar(name, value, metrics.iteration, walltime=metrics.time)
 
 
 def read_metrics(path: Path) -> list[Metrics]:

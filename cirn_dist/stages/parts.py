@@ -119,10 +119,14 @@ def poly_schedule(run: Run, optimizer: Optimizer, settings: SegmenterTraining) -
     return factor
 
 
-def stream(run: Run, shards: ShardSet, augment: Augment, domain: str) -> Stream:
-    """Return a domain's endless stream; its order and augmentation depend on the run's seed and the domain alone."""
+def stream(run: Run, shards: ShardSet, augment: Augment, domain: str, *, width: int | None = None) -> Stream:
+    """Return a domain's endless stream; its order and augmentation depend on the run's seed and the domain alone.
+
+    Args:
+        width: the images are scaled to it first; None keeps them as they are packed.
+    """
     table = relabelling(run, shards, domain)
     relabel = None if table is None else table.tobytes()
-    transform = SegmentationTransform(**augment.model_dump(), relabel=relabel)
+    transform = SegmentationTransform(**augment.model_dump(), width=width, relabel=relabel)
     data = run.config.data
     return Stream(shards, transform, seed=run.config.seed, name=domain, window=data.window, max_bad=data.max_bad)

@@ -86,8 +86,8 @@ def translate(run: Run, source: ShardSet, target: ShardSet) -> None:
         players={"generators": generators, "discriminators": discriminators},
         passes=[Pass("generators", translate_both_ways), Pass("discriminators", tell_real_from_translated)],
         streams={
-            "source": stream(run, source, settings.augment, "source"),
-            "target": stream(run, target, settings.augment, "target"),
+            "source": stream(run, source, settings.augment, "source", width=settings.load_width),
+            "target": stream(run, target, settings.augment, "target", width=settings.load_width),
         },
         memory=pools,
         parents={"source": str(run.finished("source").path.relative_to(run.folder))},

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
-import pytest
-
-from cirn_dist.errors import ConfigError
-from cirn_dist.report.trackers import MetricsLog, TensorBoardLog, metrics, read_metrics
+from cirn_dist.report.trackers import MetricsLog, metrics, read_metrics
 
 
 def written(path: Path, steps: range, resume_at_step: int = 0) -> None:
@@ -81,9 +77,3 @@ def test_a_non_finite_loss_is_null(tmp_path: Path) -> None:
 
 def test_no_log_is_no_records(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "metrics.jsonl") == []
-
-
-def test_tensorboard_absent_is_one_line_of_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ConfigError, match=r"pip install 'cirn-dist\[tensorboard\]'"):
-        TensorBoardLog(tmp_path)

@@ -90,6 +90,24 @@ def test_scale_with_crop_scales_both():
     assert out["image"].shape == (3, 32, 48)
 
 
+def test_a_load_width_scales_image_and_label_before_the_crop():
+    pixels, label = picture(5, 160, 90), labels(1, [*range(11), 255], 160, 90)
+    sample = {"image.png": encode_image(Image.fromarray(pixels), "png"), "label.png": encode_label(label)}
+    whole = SegmentationTransform(width=80, crop=(80, 45))(sample, draws())
+    expected = np.asarray(Image.fromarray(pixels).resize((80, 45), Image.Resampling.BICUBIC), np.int64)
+    assert np.abs(whole["image"].numpy().transpose(1, 2, 0) - expected).max() <= 2
+    wanted = np.asarray(Image.fromarray(label).resize((80, 45), Image.Resampling.NEAREST))
+    assert np.array_equal(whole["label"].numpy(), wanted)
+    cut = SegmentationTransform(width=80, crop=(30, 20))(sample, draws(left=0.999, top=0.0))
+    assert np.array_equal(cut["image"].numpy(), whole["image"].numpy()[:, :20, 50:])
+    assert np.array_equal(cut["label"].numpy(), wanted[:20, 50:])
+    outside = SegmentationTransform(width=80, crop=(80, 64))(sample, draws())
+    assert (outside["label"].numpy()[[*range(9), *range(54, 64)]] == 255).all(), "what lies outside is ignored"
+    alone = SegmentationTransform(width=80)(sample, draws())
+    assert alone["image"].shape == (3, 45, 80)
+    assert alone["size"] == alone["label"].shape == (90, 160)
+
+
 def test_colour_changes_touch_the_image_only_and_nothing_at_the_middle_of_the_draws():
     transform = SegmentationTransform(jitter=0.4)
     unchanged = transform(SAMPLE, draws())
