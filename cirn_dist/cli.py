@@ -6,6 +6,7 @@ import dataclasses
 import json as json_module
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,10 @@ app.add_typer(show_app, name="show")
 
 Out = Annotated[Path | None, typer.Option(help="Folder of the run; started again in it, a run continues.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")]
+Until = Annotated[str | None, typer.Option(metavar="STAGE", help="End after this stage.")]
+Minutes = Annotated[
+    float | None, typer.Option("--max-minutes", min=0, help="Save and end in time to be gone after so many minutes.")
+]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
 
 
@@ -38,11 +43,13 @@ def demo(
     out: Out = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     json: Json = None,
+    until: Until = None,
+    max_minutes: Minutes = None,
     overrides: Overrides = None,
 ) -> None:
     """Run the whole pipeline on two procedural street domains; needs no data and no GPU."""
     name = "smoke" if smoke else "demo"
-    _start(name, [f"seed={seed}", *(overrides or [])], out or Path("runs") / name, json)
+    _start(name, [f"seed={seed}", *(overrides or [])], out or Path("runs") / name, json, until, max_minutes)
 
 
 @app.command()
@@ -51,9 +58,11 @@ def run(
     overrides: Overrides = None,
     out: Out = None,
     json: Json = None,
+    until: Until = None,
+    max_minutes: Minutes = None,
 ) -> None:
     """Run the pipeline of a configuration, or continue it."""
-    _start(config, overrides or [], out, json)
+    _start(config, overrides or [], out, json, until, max_minutes)
 
 
 @app.command()
@@ -97,7 +106,15 @@ def import_weights(
         json.write_text(json_module.dumps(dataclasses.asdict(found), indent=1, default=str), encoding="utf-8")
 
 
-def _start(config: str, overrides: list[str], out: Path | None, json: Path | None) -> None:
+def _start(
+    config: str,
+    overrides: list[str],
+    out: Path | None,
+    json: Path | None,
+    until: str | None,
+    max_minutes: float | None,
+) -> None:
+    deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes  # torch's import counts too
     # Imported here: torch takes seconds, and `--help` or a spelling mistake in a key should not.
     from cirn_dist.configfile import load
 
@@ -105,7 +122,7 @@ def _start(config: str, overrides: list[str], out: Path | None, json: Path | Non
 
     from cirn_dist.start import start
 
-    start(settings, out or Path("runs") / settings.name, json)
+    start(settings, out or Path("runs") / settings.name, json, until=until, deadline=deadline)
 
 
 def main() -> None:

@@ -11,8 +11,7 @@ from cirn_dist.data.index import INDEX, ShardSet
 from cirn_dist.data.labels import label_space
 from cirn_dist.data.pack import pack
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.signals import Stopped
-from cirn_dist.errors import ConfigError
+from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.stages.images import relabelling
 
 
@@ -69,7 +68,7 @@ def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain,
     folder = run.folder / "data" / name
     split = (domain.score_split if name == "scored" else domain.split) or domain.split
 
-    begun = False
+    begun, kept = False, "stopped; finished shards are kept"
 
     def advance(done: int, total: int) -> None:
         nonlocal begun
@@ -78,9 +77,17 @@ def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain,
             begun = True
         run.progress.update(done)
         if run.stop:
-            raise Stopped("stopped; finished shards are kept", f"packing {name}", run.stop.interrupted)
+            raise run.stop.stopped(kept, f"packing {name}")
 
     def work() -> Path:
+        try:
+            return packed()
+        except DataError:
+            if run.stop:  # the signal went to the whole process group, and the packing workers ended of it
+                raise run.stop.stopped(kept, f"packing {name}") from None
+            raise
+
+    def packed() -> Path:
         return pack(
             domain.recipe,
             raw,
@@ -96,4 +103,6 @@ def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain,
             progress=advance,
         ).path
 
-    return ShardSet.open(run.runtime.on_main(work))
+    folder = run.runtime.on_main(work)
+    run.pause_point(f"packing {name}")
+    return ShardSet.open(folder)

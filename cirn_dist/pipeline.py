@@ -15,6 +15,7 @@ from cirn_dist.config import Adapt, Config
 from cirn_dist.data.index import ShardSet
 from cirn_dist.domains import Domains, open_domains
 from cirn_dist.engine.run import Run
+from cirn_dist.errors import ConfigError
 from cirn_dist.report.results import Control, Results, Row, write_results
 from cirn_dist.stages.adapt import adapt
 from cirn_dist.stages.parts import of_round
@@ -73,26 +74,42 @@ def table_rows(config: Config) -> list[TableRow]:
     return [TableRow(stage, titles[stage], *(controls.get(stage, ()) if config.controls else ())) for stage in scored]
 
 
-def run_pipeline(run: Run) -> Results:
+def run_pipeline(run: Run, until: str | None = None) -> Results:
     """Walk all stages, score them, and write results.json after each; returns the results.
+
+    Args:
+        until: the last stage to walk, where it is not the last there is.
 
     Raises:
         Stopped: asked to stop; what was finished, and the current stage's checkpoint, are kept.
+        ConfigError: there is no such stage.
     """
-    return _Walk(run, open_domains(run)).through()
+    names = [name for name, _ in stage_titles(run.config)]
+    if until is not None and until not in names:
+        raise ConfigError(f"no stage {until!r}", where="--until", fix=f"one of: {', '.join(names)}")
+    walk = _Walk(run, open_domains(run), until)
+    try:
+        return walk.through()
+    except _Reached:
+        return walk.results()
+
+
+class _Reached(Exception):
+    """The last stage that was asked for is done."""
 
 
 @dataclass
 class _Walk:
     run: Run
     domains: Domains
+    until: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     scored: dict[str, StageScores] = field(default_factory=dict)
 
     def through(self) -> Results:
         run, config = self.run, self.run.config
         source, target, scored = self.domains.source, self.domains.target, self.domains.scored
-        run.progress.finish("data", f"{len(source):,} source, {len(target):,} target images")
+        self.finish("data", f"{len(source):,} source, {len(target):,} target images")
 
         self.train("source", lambda: train_supervised(run, "source", source, config.source, scored))
         if config.controls and _has_source_control(config):
@@ -127,16 +144,22 @@ class _Walk:
             self.scored[stage] = found
             note = "" if found.plain.miou is None else f"mIoU {100 * found.plain.miou:.1f}"
         self.seconds[stage] = time.perf_counter() - began
-        self.run.progress.finish(stage, note)
         if scores:
             self.results()
-        self.run.pause_point(stage)
+        self.finish(stage, note)
 
     def make(self, stage: str, work: Callable[[], ShardSet]) -> ShardSet:
         """Make a derived shard set, or open the one that is there."""
         made = work()
-        self.run.progress.finish(stage, f"{len(made):,} images")
+        self.finish(stage, f"{len(made):,} images")
         return made
+
+    def finish(self, stage: str, note: str) -> None:
+        """Show that a stage is done; go no further after the last one that was asked for, or when asked to stop."""
+        self.run.progress.finish(stage, note)
+        if stage == self.until:
+            raise _Reached
+        self.run.pause_point(stage)
 
     def results(self) -> Results:
         """Put together and write what has been scored so far."""

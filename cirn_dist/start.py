@@ -18,7 +18,7 @@ from cirn_dist.configfile import dump
 from cirn_dist.data.files import writing_into
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.signals import Stopped, StopRequest
+from cirn_dist.engine.signals import PREEMPTED, STOP, Stopped, StopRequest
 from cirn_dist.errors import CirnError, ConfigError
 from cirn_dist.pipeline import run_pipeline, stage_titles
 from cirn_dist.report.boards import require
@@ -34,25 +34,44 @@ _FREE = ("data.workers", "engine.precision", "engine.micro_batch", "engine.keep"
          "data.source.raw", "data.target.raw", "render.batch", "evaluate.batch", "evaluate.panels")  # fmt: skip
 
 
-def start(config: Config, out: Path, json_file: Path | None = None) -> int:
+def start(
+    config: Config, out: Path, json_file: Path | None = None, *, until: str | None = None, deadline: float | None = None
+) -> int:
     """Run the pipeline of a configuration in the folder `out`, on the ranks that this process is one of.
+
+    Args:
+        until: end after this stage; the last one unless given.
+        deadline: save and end before this moment of `time.monotonic()`.
 
     Returns:
         The exit code: 0 when finished or asked to stop, 130 after Ctrl-C, else the error's.
     """
-    runtime = Runtime(config.engine.precision, backbone=config.model.backbone)
-    titles = stage_titles(config)
-    code = 0
+    # First of all, so that a signal finds its handler while ranks still look for each other.
+    with StopRequest(out / STOP, deadline=deadline) as stop:
+        runtime = Runtime(config.engine.precision, backbone=config.model.backbone)
+        code = _walk(config, out, json_file, runtime, stop, until)
+        runtime.leave(code)
+    return code
+
+
+def _walk(
+    config: Config, out: Path, json_file: Path | None, runtime: Runtime, stop: StopRequest, until: str | None
+) -> int:
+    code, titles = 0, stage_titles(config)
     try:
         runtime.on_main(lambda: _claim(out, config, runtime))
         with writing_into(out):
-            with StopRequest(out / "STOP") as stop, Progress(titles, quiet=not runtime.main) as progress:
-                results = run_pipeline(Run(config, out, runtime, progress, stop))
+            with Progress(titles, quiet=not runtime.main) as progress:
+                results = run_pipeline(Run(config, out, runtime, progress, stop), until)
             if runtime.main:
+                stop.file.unlink(missing_ok=True)
                 _conclude(out, results, progress, json_file)
+                if until not in (None, titles[-1][0]):
+                    progress.print(f"{until} is done; start again without --until to go on")
     except Stopped as stopped:  # on all ranks at once: one line is enough
         code = stopped.exit_code
         if runtime.main:
+            _mark(out, stopped)
             say(stopped)
     except CirnError as error:
         code = error.exit_code
@@ -70,6 +89,14 @@ def say(message: object, runtime: Runtime | None = None) -> None:
     print(f"{rank}cirn-dist: {message}", file=sys.stderr, flush=True)
 
 
+def _mark(out: Path, stopped: Stopped) -> None:
+    """Leave the marker that tells a stopped run from a finished one, and take away the request it has met."""
+    if stopped.exit_code == 0:
+        with writing_into(out):
+            replace_text(out / PREEMPTED, f"{stopped.reason}\n{stopped}\n")
+    (out / STOP).unlink(missing_ok=True)
+
+
 def _claim(out: Path, config: Config, runtime: Runtime) -> None:
     """Begin the folder, or check that it was begun with the same configuration.
 
@@ -85,6 +112,7 @@ def _claim(out: Path, config: Config, runtime: Runtime) -> None:
         if changed:
             diff = ", ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in changed)
             raise ConfigError(f"begun with another configuration: {diff}", where=out, fix="choose a new folder")
+        (out / PREEMPTED).unlink(missing_ok=True)
         return
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -53,8 +53,10 @@ def ordered_map(
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it: after kill -9 no worker may linger."""
+    """Leave Ctrl-C and SIGUSR1 to the parent, and end with it: after kill -9 no worker may linger."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # how the pool ends its workers; a fork has the parent's handler
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -16,7 +16,6 @@ from cirn_dist.data.stream import Plan, Stream, loader
 from cirn_dist.engine.meter import Meter, due
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.signals import Stopped
 from cirn_dist.engine.step import Batch, Pass, train_step
 from cirn_dist.errors import CheckpointError, TrainingError
 from cirn_dist.models.norm import average_running_stats
@@ -87,8 +86,7 @@ def fit(training: Training, run: Run) -> None:
             if result.stop or done == last_step or due(done, engine.checkpoint_every, engine.images_per_step):
                 save(training, run, done, finished=done == last_step)
             if result.stop:
-                reached = f"stopped at iteration {done * engine.images_per_step} and saved"
-                raise Stopped(reached, training.name, run.stop.interrupted)
+                raise run.stopped(f"stopped at iteration {done * engine.images_per_step} and saved", training.name)
 
 
 def to_device(batch: Batch, run: Run) -> Batch:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import torch
+
 from cirn_dist.checkpoint.store import Checkpoint, Store
 from cirn_dist.config import Config
 from cirn_dist.data.labels import LabelSpace, label_space
@@ -83,6 +85,9 @@ class Run:
         Raises:
             Stopped: on every rank.
         """
-        asked = self.runtime.gather((bool(self.stop), self.stop.interrupted))
-        if any(stop for stop, _ in asked):
-            raise Stopped("stopped; what was finished is kept", where, any(interrupted for _, interrupted in asked))
+        if self.runtime.sum(torch.tensor(float(bool(self.stop)))) > 0:
+            raise self.stopped("stopped; what was finished is kept", where)
+
+    def stopped(self, what: str, where: str) -> Stopped:
+        """Return what to raise once all ranks know that one of them was asked to stop; called on all of them."""
+        return self.stop.stopped(what, where, [reason for reason in self.runtime.gather(self.stop.reason) if reason])

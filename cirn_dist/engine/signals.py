@@ -1,47 +1,67 @@
-"""Asking a run to stop: a signal or a STOP file sets a flag; the ranks agree at the end of a step."""
+"""Asking a run to stop: a signal, a STOP file or the end of its time sets a flag; the ranks agree at the end of a step.
+
+A run that stopped before its end leaves PREEMPTED in its folder, since it exits 0 as a finished one does: a batch
+script that sees it asks for the run again. The STOP file goes when the run it stopped has saved, so that the next
+start is not stopped by it; one that is there before a start stops that start.
+"""
 
 from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from cirn_dist.errors import CirnError
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+STOP, PREEMPTED = "STOP", "PREEMPTED"
+
+INTERRUPT = "Ctrl-C"
+# Launchers pass on the Ctrl-C that the terminal has already sent: two in a moment are one.
+_ONE_PRESS = 1.0
+_LOOK_EVERY = 1.0
 
 
 class Stopped(CirnError):
-    """The run was asked to stop and has saved; started again it continues. After Ctrl-C it exits 130, else 0."""
+    """The run was asked to stop and has saved; started again it continues. After Ctrl-C it exits 130, else 0.
 
-    def __init__(self, what: str, where: str, interrupted: bool) -> None:
-        super().__init__(what, where=where, fix="start again to continue")
-        self.interrupted = interrupted
-        self.exit_code = 130 if interrupted else 0
+    Args:
+        reason: what asked for it: a signal's name, STOP, --max-minutes, or Ctrl-C.
+    """
 
-    def __reduce__(self) -> tuple[type[Stopped], tuple[str, str, bool]]:
-        return Stopped, (self.what, str(self.where), self.interrupted)
+    def __init__(self, what: str, where: str, reason: str) -> None:
+        super().__init__(f"{what} ({reason})", where=where, fix="start again to continue")
+        self.said, self.reason = what, reason
+        self.exit_code = 130 if reason == INTERRUPT else 0
+
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str, str, str]]:
+        return Stopped, (self.said, str(self.where), self.reason)
 
 
 class StopRequest:
-    """Whether this rank was asked to stop: by a signal while this context is open, or by a file.
+    """Whether this rank was asked to stop: by a signal while this context is open, by a file, or by its time.
 
-    A second Ctrl-C does not wait for the end of the step; what was saved is safe then too.
+    A second Ctrl-C does not wait for the end of the step; what was saved is safe then too. Other signals only say
+    again what the first said.
 
     Args:
         file: a path whose existence is a request; looked at once a second.
+        deadline: when the run must have ended, in `time.monotonic()` seconds; never, unless given.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.received: signal.Signals | None = None
-        self._looked = 0.0
+    def __init__(self, file: Path, *, deadline: float | None = None) -> None:
+        self.file, self.deadline = file, deadline
+        self.reason: str | None = None
+        # Until a save has been timed: a tenth of the time that is left, a minute at most.
+        self._reserve = 0.0 if deadline is None else min(60.0, 0.1 * max(0.0, deadline - time.monotonic()))
+        self._looked = self._interrupted = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in _SIGNALS:
+        for number in SIGNALS:
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -50,19 +70,31 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.interrupted and number == signal.SIGINT:
+        if number != signal.SIGINT:
+            self.reason = self.reason or signal.Signals(number).name
+            return
+        now = time.monotonic()
+        if self.reason == INTERRUPT and now - self._interrupted > _ONE_PRESS:
             raise KeyboardInterrupt
-        self.received = signal.Signals(number)
+        self.reason, self._interrupted = INTERRUPT, now
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether the request was Ctrl-C."""
-        return self.received is signal.SIGINT
+    def took(self, seconds: float) -> None:
+        """Take note of how long a save took: the deadline leaves room for one of twice the longest."""
+        self._reserve = max(self._reserve, 2 * seconds)
+
+    def stopped(self, what: str, where: str, others: Sequence[str] = ()) -> Stopped:
+        """Return what to raise; `others` are the reasons of other ranks. A Ctrl-C among them all is the reason."""
+        reasons = [*([self.reason] if self.reason else []), *others]
+        return Stopped(what, where, INTERRUPT if INTERRUPT in reasons else reasons[0])
 
     def __bool__(self) -> bool:
+        if self.reason is not None:
+            return True
         now = time.monotonic()
-        if self.received is None and now - self._looked > 1.0:
+        if self.deadline is not None and now >= self.deadline - self._reserve:
+            self.reason = "--max-minutes"
+        elif now - self._looked > _LOOK_EVERY:
             self._looked = now
             if self.file.exists():
-                self.received = signal.SIGTERM
-        return self.received is not None
+                self.reason = STOP
+        return self.reason is not None

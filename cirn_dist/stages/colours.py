@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from cirn_dist.data.colour import moments, transfer
 from cirn_dist.data.index import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.seeds import derive
-from cirn_dist.stages.images import read_images
+from cirn_dist.stages.images import batches, dealt, read_images
 
 
 class TargetColours:
@@ -25,9 +25,9 @@ class TargetColours:
         """Read the whole target set once, split over ranks."""
         runtime = run.runtime
         table = torch.zeros(len(target), 2, 3, device=runtime.device)
-        mine: Sequence[int] = range(runtime.rank, len(target), runtime.world)
-        for images in read_images(target, mine, 1, runtime.device):
-            table[list(images.indices)] = moments(images.pixels)
+        for group in dealt(run, batches(target, 8), "measuring the target's colours"):
+            for images in read_images(target, group, 1, runtime.device):
+                table[list(images.indices)] = moments(images.pixels)
         return cls(runtime.sum(table), run.config.seed)
 
     def give(self, images: Tensor, ks: Iterable[int] | Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from cirn_dist.data.files import digest
@@ -10,6 +11,7 @@ from cirn_dist.data.index import INDEX, Sample, ShardSet
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.writer import finish, write_shard
 from cirn_dist.engine.run import Run
+from cirn_dist.stages.images import dealt
 
 Samples = Callable[[range], Iterable[tuple[str, Sample]]]
 
@@ -39,22 +41,31 @@ def derive_set(
     made = made | {"parent": parent.fingerprint}
     token = digest(made)
     stems = [Path(shard["name"]).stem for shard in parent.shards]
-    mine = range(run.runtime.rank, len(stems), run.runtime.world)
     starts = [sum(parent.shard_sizes[:shard]) for shard in range(len(stems))]
     run.progress.start(stage, len(parent), unit="images")
     done = 0
-    for shard in mine:
+    for (shard,) in dealt(run, [(shard,) for shard in range(len(stems))], stage):
         size = parent.shard_sizes[shard]
-        write_shard(folder, stems[shard], samples(range(starts[shard], starts[shard] + size)), token=token)
+        with contextlib.suppress(_Abandoned):  # the ranks agree on the stop once each has put its shard away
+            indices = range(starts[shard], starts[shard] + size)
+            write_shard(folder, stems[shard], _while_wanted(run, samples(indices)), token=token)
         done += size
         run.progress.update(min(len(parent), done * run.runtime.world))
-        if run.stop:
-            break
-    run.pause_point(stage)
     run.runtime.on_main(
         lambda: finish(folder, stems, name=stage, label_space=label_space, made=made, token=token).fingerprint
     )
     return ShardSet.open(folder)
+
+
+class _Abandoned(Exception):
+    """A shard that was being written when this rank was asked to stop."""
+
+
+def _while_wanted(run: Run, samples: Iterable[tuple[str, Sample]]) -> Iterator[tuple[str, Sample]]:
+    for sample in samples:
+        if run.stop:
+            raise _Abandoned
+        yield sample
 
 
 def derived_set(run: Run, stage: str, parent: ShardSet, made: dict[str, str]) -> ShardSet | None:

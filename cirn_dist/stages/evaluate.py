@@ -17,27 +17,31 @@ from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.norm import reestimate_statistics
 from cirn_dist.report.results import Scores
 from cirn_dist.seeds import permutation
-from cirn_dist.stages.images import label_of, read_images, relabelling
+from cirn_dist.stages.images import batches, dealt, label_of, read_images, relabelling
 
 Confusion = npt.NDArray[np.int64]
 
 
-def evaluate(run: Run, segmenter: Segmenter, labelled: ShardSet) -> Scores:
+def evaluate(run: Run, segmenter: Segmenter, labelled: ShardSet, pause: str | None = None) -> Scores:
     """Score a segmenter on every labelled image, once, at the label's own size (PEERS' protocol: no padding).
 
-    Each rank takes every R-th image; the counts are integers, so the scores are the same on any number of ranks.
+    Each rank takes every R-th batch; the counts are integers, so the scores are the same on any number of ranks.
+
+    Args:
+        pause: what is being scored, where the run may be stopped while it is.
     """
     runtime = run.runtime
     classes = run.labels.num_classes
     total = np.zeros((classes, classes), np.int64)
-    mine = range(runtime.rank, len(labelled), runtime.world)
     table = relabelling(run, labelled, "target")
     segmenter.eval()
-    for images in read_images(labelled, mine, run.config.evaluate.batch, runtime.device):
-        logits = predict(run, segmenter, images.pixels)
-        for one, sample in zip(logits, images.samples, strict=True):
-            label = label_of(sample, table)
-            total += confusion(label_map(one, label.shape), label, classes)
+    size = run.config.evaluate.batch
+    for indices in dealt(run, batches(labelled, size), pause):
+        for images in read_images(labelled, indices, size, runtime.device):
+            logits = predict(run, segmenter, images.pixels)
+            for one, sample in zip(logits, images.samples, strict=True):
+                label = label_of(sample, table)
+                total += confusion(label_map(one, label.shape), label, classes)
     summed = runtime.sum(torch.from_numpy(total)).cpu().numpy()
     return scores(summed, run.labels.subsets)
 
@@ -102,11 +106,11 @@ def adabn(run: Run, segmenter: Segmenter, target: ShardSet) -> Segmenter:
     chosen = permutation(len(target), run.config.seed, "adabn")[: settings.adabn_images].tolist()
     groups = [chosen[start : start + settings.batch] for start in range(0, len(chosen), settings.batch)]
 
-    def batches() -> Iterator[Tensor]:
+    def pixels() -> Iterator[Tensor]:
         # Whole groups are dealt to ranks, so that the same images share a batch on any number of them.
-        for group in groups[runtime.rank :: runtime.world]:
+        for group in dealt(run, groups, "scoring with AdaBN"):
             for images in read_images(target, group, settings.batch, runtime.device):
                 yield images.pixels
 
     with torch.inference_mode():
-        return reestimate_statistics(segmenter, batches())
+        return reestimate_statistics(segmenter, pixels())

@@ -62,6 +62,18 @@ def batches(shards: ShardSet, size: int) -> list[range]:
     return found
 
 
+def dealt(run: Run, groups: Sequence[Sequence[int]], where: str | None) -> Iterator[Sequence[int]]:
+    """Yield this rank's groups of indices, every R-th; all ranks walk them in step and can be stopped between two.
+
+    Args:
+        where: what to call the place of a stop; None where everything done so far is not on disk.
+    """
+    for lap in range(0, len(groups), run.runtime.world):
+        yield from groups[lap : lap + run.runtime.world][run.runtime.rank :][:1]
+        if where is not None:
+            run.pause_point(where)
+
+
 def label_of(sample: Sample, table: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
     """Return a sample's train ids, (H, W), through a table of `relabelling` if there is one."""
     label = decode_label(sample["label.png"])

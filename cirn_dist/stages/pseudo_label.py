@@ -85,7 +85,7 @@ def _confidence(run: Run, segmenter: Segmenter, target: ShardSet, number: int) -
             for index, histogram in (one for part in runtime.gather(found) for one in part):
                 adapted[index] = latest = adapted_thresholds(latest, histogram, settings)
         run.progress.update(groups[min(lap + runtime.world, len(groups)) - 1].stop)
-        run.pause_point("pseudo_label")
+        run.pause_point(of_round("pseudo_label", number))
     total = runtime.sum(torch.from_numpy(total)).cpu().numpy()
     if settings.rule != "iast":
         adapted = np.broadcast_to(thresholds(total, settings, number), adapted.shape)

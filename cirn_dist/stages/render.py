@@ -13,19 +13,23 @@ from cirn_dist.data.decode import CODECS, encode_image
 from cirn_dist.data.index import Sample, ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.stages.colours import TargetColours
-from cirn_dist.stages.derived import derive_set
+from cirn_dist.stages.derived import derive_set, derived_set
 from cirn_dist.stages.images import read_images
 from cirn_dist.stages.translate import build_generator
 
 
 def render(run: Run, source: ShardSet, target: ShardSet) -> ShardSet:
     """Translate the whole source set; labels pass through byte for byte."""
-    trained = run.finished("translate")
+    trained, codec = run.finished("translate"), run.config.data.codec
+    made = {"by": "render", "generator": trained.fingerprint, "codec": codec}
+    existing = derived_set(run, "render", source, made)
+    if existing is not None:
+        return existing
+
     generator = build_generator(run, "generator_s2t")
     load_component(generator, trained, "generator_s2t")
     generator.to(run.runtime.device).eval().requires_grad_(False)
     colours = TargetColours.measure(run, target) if run.config.translate.colour_match else None
-    codec = run.config.data.codec
 
     @torch.inference_mode()
     def translated(pixels: Tensor, indices: Sequence[int]) -> Tensor:
@@ -42,7 +46,6 @@ def render(run: Run, source: ShardSet, target: ShardSet) -> ShardSet:
                 kept = {field: data for field, data in sample.items() if not field.startswith("image.")}
                 yield source.key(index), {CODECS[codec]: encode_image(to_image(output), codec)} | kept
 
-    made = {"by": "render", "generator": trained.fingerprint, "codec": codec}
     return derive_set(run, "render", source, samples, label_space=source.label_space, made=made)
 
 

@@ -44,9 +44,10 @@ def score_stage(run: Run, stage: str, target: ShardSet, labelled: ShardSet | Non
     plain, renormalised = Scores(), None
     write_panels(run, stage, segmenter, labelled or target)
     if labelled is not None:
-        plain = evaluate(run, segmenter, labelled)
+        where = f"scoring {stage}"
+        plain = evaluate(run, segmenter, labelled, where)
         if run.config.evaluate.adabn:
-            renormalised = evaluate(run, adabn(run, segmenter, target), labelled)
+            renormalised = evaluate(run, adabn(run, segmenter, target), labelled, where)
     found = StageScores(
         checkpoint=trained.fingerprint,
         iterations=int(trained.state["iteration"]),

@@ -20,6 +20,6 @@ def test_an_error_is_the_same_in_another_process(kind: type[CirnError]) -> None:
 
 
 def test_a_stop_keeps_its_exit_code() -> None:
-    for interrupted, code in ((True, 130), (False, 0)):
-        other = pickle.loads(pickle.dumps(Stopped("stopped", "adapt", interrupted)))
-        assert (other.exit_code, str(other)) == (code, "adapt: stopped; start again to continue")
+    for reason, code in (("Ctrl-C", 130), ("SIGTERM", 0)):
+        other = pickle.loads(pickle.dumps(Stopped("stopped", "adapt", reason)))
+        assert (other.exit_code, str(other)) == (code, f"adapt: stopped ({reason}); start again to continue")

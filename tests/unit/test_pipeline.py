@@ -23,10 +23,10 @@ from cirn_dist.data.streets import render
 TRAINED = ("source", "source_control", "translate", "cir", "adapt", "adapt_control", "self_train")
 
 
-def weights(run: Path) -> dict[str, str]:
+def weights(run: Path, stages: tuple[str, ...] = TRAINED) -> dict[str, str]:
     """Return the hash of every component of every stage's last checkpoint."""
     hashes = {}
-    for stage in TRAINED:
+    for stage in stages:
         newest = Store(run / stage / "checkpoints").latest()
         assert newest is not None, f"{run / stage}: no valid checkpoint"
         manifest = json.loads((newest.path / "MANIFEST.json").read_text())
@@ -90,7 +90,7 @@ def test_interrupted_and_killed_and_started_again_it_is_the_same_run(
     command = [sys.executable, "-m", "cirn_dist", "run", str(mini), "--out", str(tmp_path / "run")]
     log = tmp_path / "run/translate/metrics.jsonl"
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    _wait_for(log, process)
+    wait_for(log, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
@@ -98,7 +98,7 @@ def test_interrupted_and_killed_and_started_again_it_is_the_same_run(
     assert "start again to continue" in errors
 
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    _wait_for(tmp_path / "run/adapt/metrics.jsonl", process)
+    wait_for(tmp_path / "run/adapt/metrics.jsonl", process)
     process.kill()
     process.communicate()
 
@@ -145,7 +145,7 @@ def test_training_never_reads_a_target_label(tmp_path: Path, cirn_dist: Command)
     assert (tmp_path / "b/report.html").is_file()
 
 
-def _wait_for(file: Path, process: subprocess.Popen[str]) -> None:
+def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 120
     while not (file.is_file() and file.stat().st_size):
         assert process.poll() is None, process.stderr and process.stderr.read()
