@@ -116,8 +116,14 @@ class SegmenterTraining(Section):
 
 
 class Translate(Section):
-    """Stage 1: CycleGAN with semantic consistency."""
+    """Stage 1: CycleGAN with semantic consistency, or another way to the CIR, which needs none of its settings."""
 
+    method: Literal["cyclegan", "fda", "reinhard", "shards"] = Field(
+        "cyclegan",
+        description="fda: low-frequency amplitudes of a target image; reinhard: its colours; shards: ready-made images",
+    )
+    shards: Path | None = Field(None, description="shards: the set of translated images, with the source's keys")
+    fda_beta: float = Field(0.01, ge=0, le=0.5, description="fda: share of the image's frequencies, in each direction")
     iterations: int = Field(100_000, ge=1)
     lr: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
@@ -146,6 +152,10 @@ class Render(Section):
     """Writing the CIR."""
 
     batch: int = Field(1, ge=1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] | None = Field(None, description="null is engine.precision")
+    tile: int | None = Field(
+        None, ge=64, description="side of overlapping tiles, for images too large for the memory; null is whole"
+    )
 
 
 class Adapt(SegmenterTraining):
@@ -226,6 +236,8 @@ class Config(Section):
             raise ValueError("source.init must be pretrained: no stage comes before it")
         if self.cir.init == "adapt" or self.adapt.init == "adapt":
             raise ValueError("cir.init and adapt.init come before the adapt stage: use pretrained or source")
+        if (self.translate.method == "shards") != (self.translate.shards is not None):
+            raise ValueError("translate.shards is the set of translated images that translate.method=shards takes")
         if self.self_train.lambda_adv and not self.self_train.source_weight:
             raise ValueError("self_train.lambda_adv needs self_train.source_weight: D is shown predictions on the CIR")
         if self.engine.images_per_step % self.engine.micro_batch:

@@ -67,6 +67,7 @@ PAPER: tuple[Statement, ...] = (
     Statement("engine.images_per_step", 1, "batch size is set to 1 for all stages", "paper"),
     Statement("engine.micro_batch", 1, "batch size is set to 1 for all stages", "paper"),
     Statement("engine.lr_scaling", "auto", "no effect at batch size 1", "ours"),
+    Statement("translate.method", "cyclegan", "we apply CycleGAN", "paper"),
     Statement("translate.iterations", 100_000, "silent; CycleGAN's epochs do not fit 24,966 images", "ours"),
     Statement("translate.lr", 2e-4, "Adam, initial learning rate 2e-4", "paper"),
     Statement("translate.betas", [0.5, 0.999], "beta1 = 0.5, beta2 = 0.999", "paper"),
@@ -131,7 +132,8 @@ PAPER: tuple[Statement, ...] = (
 NOT_OF_THE_PAPER = (
     "name", "seed", "controls", "with_cir", "data.codec", "data.shard_mb", "data.workers", "data.window",
     "data.max_bad", "data.*.raw", "data.*.recipe", "data.*.options*", "data.*.score_options*", "data.*.map_labels*",
-    "data.source.score_split", "engine.*", "render.*", "pseudo_label.portion_*", "pseudo_label.alpha",
+    "data.source.score_split", "engine.*", "translate.shards", "translate.fda_beta",
+    "render.*", "pseudo_label.portion_*", "pseudo_label.alpha",
     "pseudo_label.beta", "pseudo_label.gamma", "pseudo_label.threshold", "evaluate.batch", "evaluate.adabn*",
     "evaluate.panels",
 )  # fmt: skip

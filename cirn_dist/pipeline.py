@@ -40,7 +40,9 @@ class TableRow:
 def stage_titles(config: Config) -> list[tuple[str, str]]:
     """Return (name, title) of every stage a configuration runs, in order."""
     controls = config.controls
-    cir = [("translate", "CycleGAN"), ("render", "Rendering the CIR"), ("cir", "CIR")] if config.with_cir else []
+    cir = [("render", "Rendering the CIR"), ("cir", "CIR")] if config.with_cir else []
+    if config.with_cir and config.translate.method == "cyclegan":
+        cir.insert(0, ("translate", "CycleGAN"))
     ass = "CIR + ASS" if config.with_cir else "ASS"
     return [
         ("data", "Shard sets"),
@@ -127,7 +129,8 @@ class _Walk:
     def intermediate(self) -> ShardSet:
         """Walk stage 1, and train on what it made without adaptation; returns the CIR."""
         run, source, target = self.run, self.domains.source, self.domains.target
-        self.train("translate", lambda: translate(run, source, target), scores=False)
+        if run.config.translate.method == "cyclegan":
+            self.train("translate", lambda: translate(run, source, target), scores=False)
         cir = self.make("render", lambda: render(run, source, target))
         write_cir_panels(run, source, cir)
         self.train("cir", lambda: train_supervised(run, "cir", cir, run.config.cir, self.domains.scored))
@@ -151,7 +154,8 @@ class _Walk:
     def make(self, stage: str, work: Callable[[], ShardSet]) -> ShardSet:
         """Make a derived shard set, or open the one that is there."""
         made = work()
-        self.finish(stage, f"{len(made):,} images")
+        speed = self.run.progress.speed
+        self.finish(stage, f"{len(made):,} images" + (f", {speed:.1f} images/s" if speed else ""))
         return made
 
     def finish(self, stage: str, note: str) -> None:

@@ -31,7 +31,8 @@ from cirn_dist.report.table import results_table
 _FREE = ("data.workers", "engine.precision", "engine.micro_batch", "engine.keep", "engine.log_every",
          "engine.checkpoint_every", "engine.trackers", "engine.check_replicas_every",
          "engine.max_nonfinite", "data.max_bad",
-         "data.source.raw", "data.target.raw", "render.batch", "evaluate.batch", "evaluate.panels")  # fmt: skip
+         "data.source.raw", "data.target.raw", "render.batch", "render.precision",
+         "evaluate.batch", "evaluate.panels")  # fmt: skip
 
 
 def start(

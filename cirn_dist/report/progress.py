@@ -85,6 +85,11 @@ class Progress:
         """The stage that was started and has not finished."""
         return self._current
 
+    @property
+    def speed(self) -> float | None:
+        """Images per second of the stage that is running, on all ranks; None where nothing runs."""
+        return self._stages[self._current].images_per_second if self._current is not None else None
+
     def start(self, stage: str, total_iterations: int, done: int = 0, unit: str = "iterations") -> None:
         """Begin a stage; a resumed one has `done` iterations behind it, which its pace does not count."""
         entry = self._stages[stage]

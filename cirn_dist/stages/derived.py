@@ -9,7 +9,7 @@ from pathlib import Path
 from cirn_dist.data.files import digest
 from cirn_dist.data.index import INDEX, Sample, ShardSet
 from cirn_dist.data.labels import LabelSpace
-from cirn_dist.data.writer import finish, write_shard
+from cirn_dist.data.writer import finish, finished, write_shard
 from cirn_dist.engine.run import Run
 from cirn_dist.stages.images import dealt
 
@@ -42,15 +42,23 @@ def derive_set(
     token = digest(made)
     stems = [Path(shard["name"]).stem for shard in parent.shards]
     starts = [sum(parent.shard_sizes[:shard]) for shard in range(len(stems))]
-    run.progress.start(stage, len(parent), unit="images")
-    done = 0
+    left = [size for stem, size in zip(stems, parent.shard_sizes, strict=True) if finished(folder, stem, token) is None]
+    before, done = len(parent) - sum(left), 0
+    run.progress.start(stage, len(parent), before, unit="images")
+
+    def counted(indices: range) -> Iterator[tuple[str, Sample]]:
+        nonlocal done
+        for sample in samples(indices):
+            if run.stop:
+                raise _Abandoned
+            yield sample
+            done += 1
+            run.progress.update(min(len(parent), before + done * run.runtime.world))
+
     for (shard,) in dealt(run, [(shard,) for shard in range(len(stems))], stage):
         size = parent.shard_sizes[shard]
         with contextlib.suppress(_Abandoned):  # the ranks agree on the stop once each has put its shard away
-            indices = range(starts[shard], starts[shard] + size)
-            write_shard(folder, stems[shard], _while_wanted(run, samples(indices)), token=token)
-        done += size
-        run.progress.update(min(len(parent), done * run.runtime.world))
+            write_shard(folder, stems[shard], counted(range(starts[shard], starts[shard] + size)), token=token)
     run.runtime.on_main(
         lambda: finish(folder, stems, name=stage, label_space=label_space, made=made, token=token).fingerprint
     )
@@ -59,13 +67,6 @@ def derive_set(
 
 class _Abandoned(Exception):
     """A shard that was being written when this rank was asked to stop."""
-
-
-def _while_wanted(run: Run, samples: Iterable[tuple[str, Sample]]) -> Iterator[tuple[str, Sample]]:
-    for sample in samples:
-        if run.stop:
-            raise _Abandoned
-        yield sample
 
 
 def derived_set(run: Run, stage: str, parent: ShardSet, made: dict[str, str]) -> ShardSet | None:

@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from cirn_dist.checkpoint.state import load_component
 from cirn_dist.data.decode import CODECS, encode_image
 from cirn_dist.data.index import Sample, ShardSet
 from cirn_dist.engine.run import Run
-from cirn_dist.stages.colours import TargetColours
+from cirn_dist.errors import TrainingError
 from cirn_dist.stages.derived import derive_set, derived_set
 from cirn_dist.stages.images import read_images
-from cirn_dist.stages.translate import build_generator
+from cirn_dist.stages.readymade import readymade
+from cirn_dist.stages.translators import depends_on, translator
 
 
 def render(run: Run, source: ShardSet, target: ShardSet) -> ShardSet:
-    """Translate the whole source set; labels pass through byte for byte."""
-    trained, codec = run.finished("translate"), run.config.data.codec
-    made = {"by": "render", "generator": trained.fingerprint, "codec": codec}
-    existing = derived_set(run, "render", source, made)
-    if existing is not None:
-        return existing
+    """Translate the whole source set, or take it translated; labels pass through byte for byte.
 
-    generator = build_generator(run, "generator_s2t")
-    load_component(generator, trained, "generator_s2t")
-    generator.to(run.runtime.device).eval().requires_grad_(False)
-    colours = TargetColours.measure(run, target) if run.config.translate.colour_match else None
+    A batch never crosses a shard, so any number of ranks writes the same bytes.
 
-    @torch.inference_mode()
-    def translated(pixels: Tensor, indices: Sequence[int]) -> Tensor:
-        if colours is not None:
-            pixels = colours.give(pixels, indices)
-        with run.runtime.autocast():
-            images: Tensor = generator(pixels)
-        return images.float()
+    Raises:
+        TrainingError: the device's memory does not hold `render.batch` images whole.
+    """
+    settings = run.config.translate
+    if settings.shards is not None:
+        return readymade(run, source, settings.shards)
+    codec, batch = run.config.data.codec, run.config.render.batch
+    made = depends_on(run, target) | {"codec": codec}
+    rendered = derived_set(run, "render", source, made)
+    if rendered is not None:
+        return rendered
+    translated = translator(run, target)
 
     def samples(indices: range) -> Iterator[tuple[str, Sample]]:
-        for images in read_images(source, indices, run.config.render.batch, run.runtime.device):
-            outputs = translated(images.pixels, images.indices)
+        for images in read_images(source, indices, batch, run.runtime.device):
+            try:
+                with torch.inference_mode():
+                    outputs = translated(images.pixels, images.indices)
+            except torch.cuda.OutOfMemoryError:
+                raise TrainingError(
+                    f"{len(images.indices)} images of {'x'.join(map(str, images.pixels.shape[:-3:-1]))} do not fit",
+                    where="render",
+                    fix="set render.batch=1, render.precision=bf16 or, if one is too many, render.tile=512",
+                ) from None
             for index, sample, output in zip(images.indices, images.samples, outputs, strict=True):
                 kept = {field: data for field, data in sample.items() if not field.startswith("image.")}
                 yield source.key(index), {CODECS[codec]: encode_image(to_image(output), codec)} | kept

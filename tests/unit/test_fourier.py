@@ -1,0 +1,59 @@
+"""FDA's amplitude swap against a NumPy transcription of its authors' description, in float64 on pixels of 0 to 255."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+
+from cirn_dist.data.fourier import swap_amplitude
+
+Array = npt.NDArray[np.float64]
+
+
+def np_fda(source: Array, target: Array, beta: float) -> Array:
+    """Swap the amplitudes of a centred square of 2b + 1 shifted frequencies; pixels (3, H, W) in 0 to 255."""
+    out = np.empty_like(source)
+    height, width = source.shape[1:]
+    b, y, x = int(np.floor(min(height, width) * beta)), height // 2, width // 2
+    square = slice(y - b, y + b + 1), slice(x - b, x + b + 1)
+    for channel in range(3):
+        f = np.fft.fftshift(np.fft.fft2(source[channel]))
+        other = np.fft.fftshift(np.fft.fft2(target[channel]))
+        amplitude, phase = np.abs(f), np.angle(f)
+        amplitude[square] = np.abs(other)[square]
+        out[channel] = np.fft.ifft2(np.fft.ifftshift(amplitude * np.exp(1j * phase))).real
+    return np.clip(out, 0, 255)
+
+
+def images(seed: int, *size: int, dark: float = 0.0) -> Tensor:
+    """Random images with structure at every scale, (2, 3, H, W) in [-1, 1]."""
+    random = torch.Generator().manual_seed(seed)
+    coarse = torch.nn.functional.interpolate(torch.rand(2, 3, 4, 5, generator=random), size, mode="bilinear")
+    return (coarse * 1.2 + 0.4 * torch.rand(2, 3, *size, generator=random) - 0.8 - dark).clamp(-1, 1)
+
+
+@pytest.mark.parametrize("size", [(24, 32), (25, 31), (40, 24)])
+@pytest.mark.parametrize("beta", [0.0, 0.05, 0.13])
+def test_it_is_fda(size: tuple[int, int], beta: float) -> None:
+    source, target = images(1, *size), images(2, *size, dark=0.3)
+    found = swap_amplitude(source, target, beta)
+    for one, s, t in zip(found, source, target, strict=True):
+        expected = np_fda(*(127.5 * (x.numpy().astype(np.float64) + 1) for x in (s, t)), beta)
+        np.testing.assert_allclose(127.5 * (one.numpy() + 1), expected, atol=0.02)
+
+
+def test_at_beta_0_only_the_mean_colour_moves() -> None:
+    source, target = images(1, 24, 32) * 0.3, images(2, 24, 32) * 0.3 - 0.2
+    found = swap_amplitude(source, target, 0.0)
+    torch.testing.assert_close(found.mean((2, 3)), target.mean((2, 3)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found - found.mean((2, 3), keepdim=True), source - source.mean((2, 3), keepdim=True))
+
+
+def test_an_image_with_its_own_amplitudes_is_itself_and_the_input_stays() -> None:
+    source = images(3, 24, 32)
+    kept = source.clone()
+    torch.testing.assert_close(swap_amplitude(source, source, 0.2), source, atol=1e-5, rtol=0)
+    assert torch.equal(source, kept)
