@@ -15,7 +15,7 @@ from cirn_dist.report import pictures, sections, training
 from cirn_dist.report.markup import Markup, tag
 from cirn_dist.report.panels import read_pairs, read_panels
 from cirn_dist.report.results import FILE_NAME as RESULTS
-from cirn_dist.report.results import read_results, replace_text
+from cirn_dist.report.results import read_curve, read_results, replace_text
 from cirn_dist.report.style import CSS
 from cirn_dist.report.trackers import FILE_NAME as METRICS
 from cirn_dist.report.trackers import Metrics, read_metrics
@@ -35,15 +35,19 @@ def write_report(run: Path) -> Path:
     name = results.name if results else run.resolve().name
     config_file, run_file = run / "config.yaml", run / "run.json"
     config, facts = _mapping(config_file, yaml.safe_load), flatten(_mapping(run_file, json.loads))
-    kept = _mapping(run / "pseudo_label" / "summary.json", json.loads)
+    logs = _metrics_by_stage(run)
 
     body = [sections.header(name, results, facts | flatten(config))]
     if results:
-        body += [sections.scores(results), sections.classes(results), pictures.panels(read_panels(run), results)]
+        curves = {row.stage: read_curve(run / row.stage) for row in results.rows}
+        found = read_panels(run)
+        body += [sections.scores(results), training.best_and_last(results, curves), sections.classes(results)]
+        body += [pictures.panels(found, results), pictures.gates(found, results)]
     body += [
         pictures.pairs(read_pairs(run)),
-        training.losses(_metrics_by_stage(run), results),
-        training.pseudo_labels(kept, results),
+        training.losses(logs, results),
+        training.diagnostics(logs, results),
+        training.pseudo_labels(_pseudo_labels_by_round(run), results),
         sections.details(facts, config_file.read_text(encoding="utf-8") if config else ""),
     ]
     replace_text(run / FILE_NAME, _page(name, body))
@@ -66,6 +70,12 @@ def _metrics_by_stage(run: Path) -> dict[str, list[Metrics]]:
     """Read every stage's metrics log, the stage that began first first."""
     logs = ((path.parent.name, read_metrics(path)) for path in sorted(run.glob(f"*/{METRICS}")))
     return dict(sorted(((stage, log) for stage, log in logs if log), key=lambda item: item[1][0].time))
+
+
+def _pseudo_labels_by_round(run: Path) -> list[dict[str, Any]]:
+    """Read the summary of each round's pseudo labels, in order."""
+    files = sorted(run.glob("pseudo_label*/summary.json"), key=lambda path: (len(path.parent.name), path.parent.name))
+    return [_mapping(file, json.loads) for file in files]
 
 
 def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -19,12 +19,13 @@ _REPORT_WIDTH = 640  # twice the width it is shown at, for dense screens
 
 @dataclass(frozen=True)
 class Panel:
-    """One target image, its ground truth where there is one, and the prediction after each stage."""
+    """One target image, its ground truth where there is one, and each stage's prediction and attention maps."""
 
     name: str
     target: Path
     label: Path | None
     predictions: dict[str, Path]
+    gates: dict[str, list[Path]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,10 @@ def read_panels(run: Path) -> list[Panel]:
     for target in _by_number(run.glob("panels/*/target.png")):
         others = {path.stem: path for path in sorted(target.parent.glob("*.png")) if path != target}
         label = others.pop("label", None)
-        panels.append(Panel(target.parent.name, target, label, others))
+        gates: dict[str, list[Path]] = {}
+        for path in sorted(target.parent.glob("gates/*-*.png"), key=lambda path: (len(path.name), path.name)):
+            gates.setdefault(path.stem.rpartition("-")[0], []).append(path)
+        panels.append(Panel(target.parent.name, target, label, others, gates))
     return panels
 
 
@@ -75,7 +79,7 @@ def photo(path: Path) -> Image.Image:
     Raises:
         DataError: it cannot be read.
     """
-    return _open(path).convert("RGB")
+    return opened(path).convert("RGB")
 
 
 def coloured(path: Path, palette: Palette) -> Image.Image:
@@ -84,7 +88,7 @@ def coloured(path: Path, palette: Palette) -> Image.Image:
     Raises:
         DataError: it cannot be read, or has more than one channel.
     """
-    image = _open(path)
+    image = opened(path)
     if image.mode not in ("L", "P"):
         raise DataError(f"a label map has one channel, this has mode {image.mode}", where=path)
     ids = Image.frombytes("P", image.size, image.tobytes())
@@ -134,7 +138,12 @@ def figure(run: Path, stages: Sequence[str], palette: Palette, count: int = 4) -
     return compose(rows, [title for title, _ in max(grid, key=len)])
 
 
-def _open(path: Path) -> Image.Image:
+def opened(path: Path) -> Image.Image:
+    """Read an image whole, as it is.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         with Image.open(path) as image:
             image.load()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cirn_dist.report.blocks import NOTHING, picture, section
+from cirn_dist.report.curves import nice_ticks
 from cirn_dist.report.figures import swatch
+from cirn_dist.report.heat import overlay, read_map, scale
 from cirn_dist.report.markup import Markup, tag
 from cirn_dist.report.panels import IGNORED, Pair, Panel, coloured, data_uri, figure_columns, photo
 from cirn_dist.report.results import Results
@@ -25,6 +27,32 @@ def panels(found: Sequence[Panel], results: Results) -> Markup:
     colours = [*zip(results.classes, results.palette, strict=True), ("ignored", IGNORED)]
     legend = tag("p", *(tag("span", swatch(colour), name) for name, colour in colours), class_="keys")
     return section("What it sees", "Target images and their segmentation.", legend, *rows)
+
+
+def gates(found: Sequence[Panel], results: Results) -> Markup:
+    """Show ACM's attention maps over the target images they belong to, of the first stage that has some."""
+    stage, title = next(
+        ((row.stage, row.title) for row in results.rows if any(row.stage in panel.gates for panel in found)), ("", "")
+    )
+    maps = {panel.name: [read_map(path) for path in panel.gates.get(stage, ())] for panel in found}
+    every = [values for of_image in maps.values() for values in of_image]
+    if not every:
+        return NOTHING
+    ticks = nice_ticks(min(float(v.min()) for v in every), max(float(v.max()) for v in every))
+    span = ticks[0], ticks[-1]
+    rows = []
+    for panel in found:
+        image = photo(panel.target)
+        cells = [picture("Target image", data_uri(image))]
+        for k, values in enumerate(maps[panel.name], start=1):
+            caption = f"Gate {k}, mean {values.mean():.3f}"
+            cells.append(picture(caption, data_uri(overlay(image, values, span))))
+        rows.append(tag("div", *cells, class_=f"pictures said of{len(cells)}"))
+    text = (
+        f"The attention modules of ACM after {title}: how much of the features at a pixel each lets through to the "
+        "classifier. All maps share one scale, which runs over what they reach within [0, 1]."
+    )
+    return section("Attention maps", text, scale(span, "Gate"), *rows)
 
 
 def pairs(found: Sequence[Pair]) -> Markup:

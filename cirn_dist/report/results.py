@@ -21,6 +21,7 @@ from cirn_dist.data.files import atomic
 from cirn_dist.errors import DataError
 
 FILE_NAME = "results.json"
+CURVE_NAME = "validation.json"
 
 
 def _defined(value: Any) -> Any:
@@ -51,6 +52,12 @@ class Best(Scores):
 
     iteration: NonNegativeInt
     of: NonNegativeInt
+
+
+class Curve(_Record):
+    """A stage's scores while it trained, by iteration."""
+
+    points: dict[int, Scores] = Field(default_factory=dict)
 
 
 class Control(Scores):
@@ -116,6 +123,19 @@ def read_results(path: Path) -> Results:
         place = ".".join(str(part) for part in first["loc"])
         what = f"not a results file ({place + ': ' if place else ''}{first['msg']})"
         raise DataError(what, where=file, fix="evaluate the run again") from error
+
+
+def read_curve(stage: Path) -> Curve:
+    """Read a stage folder's scores by iteration, none where it was not scored while it trained.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    file = stage / CURVE_NAME
+    try:
+        return Curve.model_validate_json(file.read_bytes()) if file.is_file() else Curve()
+    except ValidationError as error:
+        raise DataError(f"not a file of scores ({error.errors()[0]['msg']})", where=file, fix="remove it") from error
 
 
 def write_results(path: Path, results: Results) -> Path:

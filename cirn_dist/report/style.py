@@ -99,6 +99,8 @@ td b { color: var(--ink); font-weight: 700; }
 .meter i { display: block; height: 100%; background: var(--accent); border-radius: 4px; }
 
 .pictures { display: grid; gap: 10px; margin-top: 18px; }
+.of6 { grid-template-columns: repeat(6, 1fr); }
+.of5 { grid-template-columns: repeat(5, 1fr); }
 .of4 { grid-template-columns: repeat(4, 1fr); }
 .of3 { grid-template-columns: repeat(3, 1fr); }
 .of2 { grid-template-columns: repeat(2, 1fr); }
@@ -108,7 +110,7 @@ img.labels { image-rendering: pixelated; }
 figcaption { font-size: 12.5px; color: var(--soft); margin-bottom: 4px; }
 @media (min-width: 641px) {
   section > .pictures + .pictures { margin-top: 10px; }
-  section > .pictures + .pictures figcaption { display: none; }
+  section > .pictures + .pictures:not(.said) figcaption { display: none; }
 }
 
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 270px), 1fr)); gap: 20px 26px; }
@@ -120,6 +122,27 @@ svg .grid { stroke: var(--line); }
 polyline { fill: none; stroke: var(--accent); stroke-linejoin: round; stroke-linecap: round; }
 .raw { stroke-width: 1; opacity: .28; }
 .smooth { stroke-width: 1.8; }
+
+.line0 { stroke: var(--accent); background: var(--accent); }
+.line1 { stroke: var(--adabn); background: var(--adabn); }
+.line2 { stroke: var(--control); background: var(--control); }
+.line3 { stroke: var(--both); background: var(--both); }
+svg .level { stroke: var(--soft); stroke-dasharray: 4 4; }
+.area { fill: var(--accent); opacity: .14; }
+.curve .keys { padding: 2px 8px 0 42px; font-size: 12.5px; gap: 2px 16px; }
+.curve .keys b { color: var(--ink); }
+.curve .keys .mark { width: 14px; height: 4px; border-radius: 2px; }
+.shades { gap: 1px; }
+.shades i { width: 12px; height: 10px; background: var(--accent); }
+.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); }
+
+.warning { border-left: 3px solid var(--adabn); background: color-mix(in srgb, var(--adabn) 9%, transparent);
+  border-radius: 0 8px 8px 0; padding: 9px 14px; margin: 0 0 18px; max-width: 86ch; }
+.note { color: var(--soft); margin-top: 10px; font-size: 13.5px; }
+.heat { display: flex; align-items: flex-start; gap: 14px; max-width: 420px; font-size: 13px; color: var(--soft); }
+.heat > div { flex: 1; }
+.heat i { display: block; height: 14px; border-radius: 4px; }
+.heat .scale { font-variant-numeric: tabular-nums; font-size: 12px; margin-top: 2px; }
 
 details + details { border-top: 1px solid var(--line); margin-top: 14px; padding-top: 14px; }
 summary { cursor: pointer; font-weight: 600; }
@@ -133,7 +156,7 @@ pre { overflow-x: auto; font: 12.5px/1.55 ui-monospace, "SF Mono", Menlo, Consol
   main { padding: 32px 14px 48px; }
   section { padding: 20px 16px 22px; border-radius: 12px; }
   .scroll { margin: 0 -16px; padding: 0 16px; }
-  .of4, .of3 { grid-template-columns: repeat(2, 1fr); }
+  .of6, .of5, .of4, .of3 { grid-template-columns: repeat(2, 1fr); }
   .numbers { grid-template-columns: repeat(2, 1fr); }
   .numbers div { padding: 14px 16px; }
   .numbers dd { font-size: 28px; }

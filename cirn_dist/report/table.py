@@ -13,6 +13,7 @@ from rich.text import Text
 from cirn_dist.report.results import Results, Row, Scores
 
 DASH = "–"
+CHOSEN_BY_LABELS = "The best is chosen by the target's labels: it is not an unsupervised result, the last is."
 COLUMNS = ("mIoU", "AdaBN", "Control", "Control AdaBN")
 
 
@@ -52,7 +53,7 @@ def _chosen(results: Results) -> list[Text]:
         if row.best is not None
     ]
     if lines:
-        lines.append("The best is chosen by the target's labels: it is not an unsupervised result, the last is.")
+        lines.append(CHOSEN_BY_LABELS)
     return [Text(line, style="dim") for line in lines]
 
 

@@ -1,4 +1,4 @@
-"""The report's sections on how a run was trained: losses, pseudo labels; each is empty without data."""
+"""The report's sections on how a run was trained: losses, what is watched beside them, scores, pseudo labels."""
 
 from __future__ import annotations
 
@@ -6,41 +6,129 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cirn_dist.report.blocks import NOTHING, cell, section, table
-from cirn_dist.report.figures import loss_curves, meter, swatch
+from cirn_dist.report.curves import Points, curve, lines, loss_curves, nested, series
+from cirn_dist.report.figures import meter, swatch
 from cirn_dist.report.markup import Markup, join, tag
-from cirn_dist.report.results import Results
-from cirn_dist.report.table import DASH, percent
+from cirn_dist.report.results import Curve, Results
+from cirn_dist.report.table import CHOSEN_BY_LABELS, DASH, percent
 from cirn_dist.report.trackers import Metrics
 
+Logs = Mapping[str, Sequence[Metrics]]
 
-def losses(logs: Mapping[str, Sequence[Metrics]], results: Results | None) -> Markup:
+
+def losses(logs: Logs, results: Results | None) -> Markup:
     """Show every stage's losses over its iterations."""
-    titles = {row.stage: row.title for row in results.rows} if results else {}
     parts = []
     for stage, records in logs.items():
         if charts := loss_curves(records):
-            title = titles.get(stage, stage.replace("_", " ").capitalize())
             speed = sum(record.images_per_second for record in records) / len(records)
             note = tag("small", f"{records[-1].iteration:,} iterations, {speed:.1f} images/s")
-            parts.append(join(tag("h3", title, note), tag("div", *charts, class_="curves")))
+            parts.append(join(tag("h3", _title(stage, results), note), tag("div", *charts, class_="curves")))
     text = "Each logged value behind, the average of its neighbours in front; the number is the last average."
     return section("Losses", text, *parts) if parts else NOTHING
 
 
-def pseudo_labels(kept: Mapping[str, Any], results: Results | None) -> Markup:
-    """Show what share of each class's predicted pixels became pseudo labels, and from which confidence on."""
-    if not {"classes", "kept", "thresholds"} <= kept.keys():
+def diagnostics(logs: Logs, results: Results | None) -> Markup:
+    """Show what the authors judge convergence by, and what C and ACM do, for every adversarial stage."""
+    parts = []
+    for stage, records in logs.items():
+        observed = series((record.iteration, record.observed) for record in records)
+        if charts := _watched(observed):
+            parts.append(join(tag("h3", _title(stage, results)), tag("div", *charts, class_="curves wide")))
+    text = (
+        "What the paper judges convergence by: D's mean probability that a prediction comes from the CIR. At 0.5 on "
+        "both domains D cannot tell them apart. R is the distance of C's and ACM's predictions at a target pixel, 0 "
+        "where they agree; a pixel's adversarial loss grows with it. The weight cosine compares their parameters."
+    )
+    return section("Adversarial adaptation", text, *parts) if parts else NOTHING
+
+
+def _watched(observed: Mapping[str, Points]) -> list[Markup]:
+    charts = []
+    domains = {"on the CIR": "d_intermediate", "on the target": "d_target"}
+    if sides := {label: observed[name] for label, name in domains.items() if name in observed}:
+        charts.append(lines("D's probability of the CIR", sides, span=(0, 1), level=0.5))
+    if "r_mean" in observed:
+        charts.append(curve("R, mean over target pixels", observed["r_mean"]))
+    above = {name.removeprefix("r_above_"): points for name, points in observed.items() if name.startswith("r_above_")}
+    if above:
+        shares = {f"R > {level}": above[level] for level in sorted(above, key=float)}
+        charts.append(nested("Share of target pixels above R", shares))
+    if "weight_cosine" in observed:
+        charts.append(lines("Cosine of C's and ACM's weights", {"cosine": observed["weight_cosine"]}, level=0))
+    gates = {name.replace("gate_", "gate "): points for name, points in observed.items() if name.startswith("gate_")}
+    if gates:
+        charts.append(lines("Attention modules, mean", gates, level=0.5))
+    return charts
+
+
+def best_and_last(results: Results, curves: Mapping[str, Curve]) -> Markup:
+    """Show each stage's scores while it trained, the best beside the last, and what the best is worth."""
+    chosen = [(row, row.best) for row in results.rows if row.best is not None]
+    if not chosen:
         return NOTHING
-    colours = dict(zip(results.classes, results.palette, strict=True)) if results else {}
     body = [
         tag(
             "tr",
-            tag("th", swatch(colours[name]) if name in colours else NOTHING, name, scope="row"),
-            tag("td", meter(share or 0.0), class_="drawn"),
-            cell(percent(share)),
-            cell(DASH if threshold is None else f"{threshold:.3f}"),
+            tag("th", row.title, scope="row"),
+            cell(percent(row.miou), strong=True),
+            cell(percent(best.miou)),
+            cell(f"{best.iteration:,}"),
+            cell(f"{best.of:,}"),
         )
-        for name, share, threshold in zip(kept["classes"], kept["kept"], kept["thresholds"], strict=True)
+        for row, best in chosen
     ]
-    text = "Pixels of each predicted class that are confident enough to train on."
-    return section("Pseudo labels", text, table(("Class", "", "Kept, %", "Confidence"), body, class_="classes"))
+    charts = []
+    for row, _ in chosen:
+        points = curves.get(row.stage, Curve()).points.items()
+        percents = [(i, {"mIoU, %": None if s.miou is None else 100 * s.miou}) for i, s in sorted(points)]
+        if drawn := series(percents):
+            charts.append(lines(row.title, drawn, smooth=False))
+    return section(
+        "Best and last",
+        "Mean IoU on the target's labelled images in the course of each stage, in percent.",
+        tag("p", CHOSEN_BY_LABELS, class_="warning"),
+        table(("Stage", "Last", "Best", "Best at iteration", "Scores"), body),
+        tag("div", *charts, class_="curves") if charts else NOTHING,
+    )
+
+
+def pseudo_labels(rounds: Sequence[Mapping[str, Any]], results: Results | None) -> Markup:
+    """Show what share of each class's predicted pixels became pseudo labels, and from which confidence on.
+
+    Args:
+        rounds: the summary of each round of stage 3.
+    """
+    known = [kept for kept in rounds if {"classes", "kept", "thresholds"} <= kept.keys()]
+    colours = dict(zip(results.classes, results.palette, strict=True)) if results else {}
+    parts = []
+    for number, kept in enumerate(known, start=1):
+        predicted = kept.get("predicted", [None] * len(kept["classes"]))
+        body = [
+            tag(
+                "tr",
+                tag("th", swatch(colours[name]) if name in colours else NOTHING, name, scope="row"),
+                tag("td", meter(share or 0.0), class_="drawn"),
+                cell(percent(share)),
+                cell(percent(of_all)),
+                cell(DASH if threshold is None else f"{threshold:.3f}"),
+            )
+            for name, share, of_all, threshold in zip(
+                kept["classes"], kept["kept"], predicted, kept["thresholds"], strict=True
+            )
+        ]
+        if len(known) > 1:
+            parts.append(tag("h3", f"Round {number}"))
+        parts.append(table(("Class", "", "Kept, %", "Predicted, %", "Confidence"), body, class_="classes"))
+        if "ignored" in kept:
+            parts.append(tag("p", f"{percent(kept['ignored'])} % of all pixels have no label.", class_="note"))
+    text = (
+        "Which share of the pixels predicted as a class is confident enough to train on; how much of all pixels was "
+        "predicted as it; and the least confidence that was kept."
+    )
+    return section("Pseudo labels", text, *parts) if parts else NOTHING
+
+
+def _title(stage: str, results: Results | None) -> str:
+    titles = {row.stage: row.title for row in results.rows} if results else {}
+    return titles.get(stage, stage.replace("_", " ").capitalize())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
 from pydantic import BaseModel
+from torch import Tensor
 
 from cirn_dist.data.index import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.report.heat import save_map
 from cirn_dist.report.results import Best, Scores, replace_text
 from cirn_dist.stages.evaluate import adabn, evaluate, label_map, predict
 from cirn_dist.stages.images import label_of, read_images, relabelling
@@ -74,6 +78,19 @@ def write_panels(run: Run, stage: str, segmenter: Segmenter, images: ShardSet) -
             label.resize((width, height), Image.Resampling.NEAREST).save(folder / "label.png")
         predicted = label_map(predict(run, segmenter.eval(), chosen.pixels)[0], (height, width))
         Image.fromarray(predicted).save(folder / f"{stage}.png")
+        write_gates(run, stage, segmenter, chosen.pixels, folder / "gates")
+
+
+@torch.inference_mode()
+def write_gates(run: Run, stage: str, segmenter: Segmenter, pixels: Tensor, folder: Path) -> None:
+    """Write ACM's attention maps on one image (1, 3, H, W) as `STAGE-K.png`, K counted from 1; none without gates."""
+    if segmenter.acm is None:
+        return
+    with run.runtime.autocast():
+        maps = segmenter.acm.gates(segmenter.features(pixels))[0]
+    for k, values in enumerate(maps.float().cpu().numpy(), start=1):
+        folder.mkdir(exist_ok=True)
+        save_map(values, folder / f"{stage}-{k}.png")
 
 
 def write_cir_panels(run: Run, source: ShardSet, cir: ShardSet) -> None:

@@ -9,23 +9,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
-from pydantic import BaseModel
-
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.data.index import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.norm import average_running_stats
-from cirn_dist.report.results import Best, Scores, replace_text
+from cirn_dist.report.results import CURVE_NAME, Best, Curve, Scores, read_curve, replace_text
 from cirn_dist.stages.evaluate import evaluate
-
-FILE_NAME = "validation.json"
-
-
-class Curve(BaseModel):
-    """A stage's scores by iteration."""
-
-    points: dict[int, Scores] = {}
 
 
 def validation(run: Run, stage: str, segmenter: Segmenter, labelled: ShardSet | None) -> Callable[[int], None] | None:
@@ -45,7 +35,7 @@ def validation(run: Run, stage: str, segmenter: Segmenter, labelled: ShardSet | 
 
 def best_score(run: Run, stage: str) -> Best | None:
     """Return the best of a stage's scores, the earliest of equals; None where there is none."""
-    points = run.runtime.on_main(lambda: _read(run, stage).points)
+    points = run.runtime.on_main(lambda: read_curve(run.stage_folder(stage)).points)
     known = {iteration: found for iteration, found in points.items() if found.miou is not None}
     if not known:
         return None
@@ -55,14 +45,9 @@ def best_score(run: Run, stage: str) -> Best | None:
 
 def _keep(run: Run, stage: str, iteration: int, found: Scores, snapshot: Segmenter) -> None:
     """Add a point to the curve, and keep the weights if it is the highest; points of a lost future are dropped."""
-    before = {at: scores for at, scores in _read(run, stage).points.items() if at < iteration}
+    before = {at: scores for at, scores in read_curve(run.stage_folder(stage)).points.items() if at < iteration}
     curve = Curve(points=before | {iteration: found})
     if all((found.miou or 0.0) > (scores.miou or 0.0) for scores in before.values()):
         state = {"stage": stage, "iteration": iteration, "miou": found.miou, "label_space": run.labels.name}
         Store(run.stage_folder(stage) / "best").save(iteration, {"segmenter": snapshot.state_dict()}, state)
-    replace_text(run.stage_folder(stage) / FILE_NAME, curve.model_dump_json(indent=1))
-
-
-def _read(run: Run, stage: str) -> Curve:
-    path = run.stage_folder(stage) / FILE_NAME
-    return Curve.model_validate_json(path.read_bytes()) if path.is_file() else Curve()
+    replace_text(run.stage_folder(stage) / CURVE_NAME, curve.model_dump_json(indent=1))
