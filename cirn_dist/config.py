@@ -77,13 +77,18 @@ class Engine(Section):
 
     images_per_step: int = Field(1, ge=1, description="B, the global batch: world x micro_batch x accumulation")
     micro_batch: int = Field(1, ge=1, description="b, images in one forward pass of one rank")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = Field(
+        "auto", description="auto goes by the hardware; fp64 is for comparing runs, not for training"
+    )
     lr_scaling: LrScaling = "auto"
     checkpoint_every: int = Field(2000, ge=1, description="iterations between checkpoints")
     keep: int = Field(2, ge=2, description="newest checkpoints kept")
     log_every: int = Field(100, ge=1, description="iterations between lines of metrics.jsonl")
     max_nonfinite: int = Field(10, ge=1, description="skipped steps in a row before the run ends")
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field((), description="beside metrics.jsonl")
+    ranks: int | None = Field(None, ge=1, description="how many there must be; null takes the launcher's word")
+    start_timeout: float = Field(1800, gt=0, description="seconds a rank waits for the others outside a step")
+    step_timeout: float = Field(600, ge=0, description="seconds a step may take before the run ends; 0 is no limit")
     check_replicas_every: int = Field(1000, ge=0, description="iterations between parameter checksums; 0 is never")
 
 

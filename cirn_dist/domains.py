@@ -11,6 +11,7 @@ from cirn_dist.data.index import INDEX, ShardSet
 from cirn_dist.data.labels import label_space
 from cirn_dist.data.pack import pack
 from cirn_dist.engine.run import Run
+from cirn_dist.engine.runtime import WORK_TIMEOUT
 from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.stages.images import relabelling
 
@@ -103,6 +104,6 @@ def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain,
             progress=advance,
         ).path
 
-    folder = run.runtime.on_main(work)
+    folder = run.runtime.on_main(work, timeout=WORK_TIMEOUT)
     run.pause_point(f"packing {name}")
     return ShardSet.open(folder)

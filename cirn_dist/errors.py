@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 
 class CirnError(Exception):
@@ -17,6 +17,7 @@ class CirnError(Exception):
     """
 
     exit_code = 1
+    everywhere = False  # raised on all ranks alike: one of them prints it
 
     def __init__(self, what: str, *, where: str | Path | None = None, fix: str | None = None) -> None:
         self.what, self.where, self.fix = what, where, fix
@@ -25,6 +26,11 @@ class CirnError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors cross from loader workers and from rank to rank; the default cannot pass keywords.
         return partial(type(self), where=self.where, fix=self.fix), (self.what,)
+
+    def on_all_ranks(self) -> Self:
+        """Mark an error that every rank raises, so that it is printed once; returns it."""
+        self.everywhere = True
+        return self
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where is not None else ""

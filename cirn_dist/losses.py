@@ -1,8 +1,8 @@
 """Every loss of the paper, one function per equation.
 
 A batch of N images costs the mean of N single-image losses, so that the paper's batch of one keeps its meaning at any
-batch size and on any number of ranks. All arithmetic is float32, also under autocast: a discriminator's gradient per
-pixel is near float16's subnormals, and log(1 - sigmoid(12)) is infinite there.
+batch size and on any number of ranks. All arithmetic is float32 or wider, also under autocast: a discriminator's
+gradient per pixel is near float16's subnormals, and log(1 - sigmoid(12)) is infinite there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from cirn_dist.precision import wide
 
 if TYPE_CHECKING:
     from cirn_dist.models.deeplab import SegOutput
@@ -32,7 +34,7 @@ def gan(logits: Tensor, real: bool, kind: Gan = "lsgan") -> Tensor:
     The generator minimises `gan(D(G(x)), True)`, the non-saturating form. `vanilla` is the logarithm the paper prints;
     `lsgan` is the squared distance to 1 or 0 that CycleGAN, which the paper adopts, trains with.
     """
-    logits = logits.float()
+    logits = wide(logits)
     wanted = torch.full_like(logits, float(real))
     if kind == "lsgan":
         return F.mse_loss(logits, wanted)
@@ -49,7 +51,7 @@ def cycle(reconstructed: Tensor, images: Tensor) -> Tensor:
 
     The paper prints G(x_t) inside F in the second term; the cycle of a target image is G(F(x_t)).
     """
-    return F.l1_loss(reconstructed.float(), images.float())
+    return F.l1_loss(wide(reconstructed), wide(images))
 
 
 def semantic_consistency(logits: Tensor, reference: Tensor, target: SemanticTarget = "ground_truth") -> Tensor:
@@ -63,10 +65,10 @@ def semantic_consistency(logits: Tensor, reference: Tensor, target: SemanticTarg
     """
     if target == "ground_truth":
         return segmentation(logits, reference)
-    reference = reference.detach().float()
+    reference = wide(reference.detach())
     if target == "argmax":
         return segmentation(logits, reference.argmax(dim=1))
-    return F.mse_loss(F.instance_norm(logits.float()), F.instance_norm(reference))
+    return F.mse_loss(F.instance_norm(wide(logits)), F.instance_norm(reference))
 
 
 # Stages 2 and 3
@@ -82,7 +84,7 @@ def segmentation(logits: Tensor, labels: Tensor, *, focal_gamma: float = 0.0) ->
         labels: (N, H, W) int64; 255 is ignored.
         focal_gamma: weight (1 - p)^gamma on each pixel; 0 is the paper, 2 is what CLAN's code does.
     """
-    per_pixel = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
+    per_pixel = F.cross_entropy(wide(logits), labels, ignore_index=IGNORE, reduction="none")
     if focal_gamma:
         per_pixel = (1 - torch.exp(-per_pixel)).pow(focal_gamma) * per_pixel
     valid = (labels != IGNORE).sum(dim=(1, 2)).clamp(min=1)
@@ -107,7 +109,7 @@ def supervision(
 
 def cosine_distance(p1: Tensor, p2: Tensor) -> Tensor:
     """Return R(p1, p2) = 1 - cos(softmax(p1), softmax(p2)) per pixel: (N, C, H, W) logits -> (N, 1, H, W) in [0, 1]."""
-    first, second = (F.normalize(p.float().softmax(dim=1), dim=1) for p in (p1, p2))
+    first, second = (F.normalize(wide(p).softmax(dim=1), dim=1) for p in (p1, p2))
     # Half the squared distance of unit vectors is the same; 1 - cos would round to noise where the heads agree.
     return (first - second).square().sum(dim=1, keepdim=True) / 2
 
@@ -156,11 +158,11 @@ def sum_of(values: Iterable[Tensor]) -> Tensor:
 
 
 def _domain_cross_entropy(logits: Tensor, domain: float, weights: Tensor | None = None) -> Tensor:
-    logits = logits.float()
+    logits = wide(logits)
     per_pixel = F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, domain), reduction="none")
     # CLAN's plain mean of the product: the weights are not normalised away.
     return per_pixel.mean() if weights is None else (weights * per_pixel).mean()
 
 
 def _flat(module: nn.Module) -> Tensor:
-    return torch.cat([parameter.float().flatten() for parameter in module.parameters()])
+    return torch.cat([wide(parameter).flatten() for parameter in module.parameters()])

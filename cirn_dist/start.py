@@ -17,8 +17,9 @@ from cirn_dist.config import Config, flatten
 from cirn_dist.configfile import dump
 from cirn_dist.data.files import writing_into
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.runtime import Runtime
+from cirn_dist.engine.runtime import Runtime, lost_contact
 from cirn_dist.engine.signals import PREEMPTED, STOP, Stopped, StopRequest
+from cirn_dist.engine.watchdog import HANG_EXIT_CODE
 from cirn_dist.errors import CirnError, ConfigError
 from cirn_dist.pipeline import run_pipeline, stage_titles
 from cirn_dist.report.boards import require
@@ -28,11 +29,11 @@ from cirn_dist.report.results import Results, replace_text
 from cirn_dist.report.table import results_table
 
 # How a run is executed, not what it computes: these may change between starts.
-_FREE = ("data.workers", "engine.precision", "engine.micro_batch", "engine.keep", "engine.log_every",
-         "engine.checkpoint_every", "engine.trackers", "engine.check_replicas_every",
-         "engine.max_nonfinite", "data.max_bad",
-         "data.source.raw", "data.target.raw", "render.batch", "render.precision",
-         "evaluate.batch", "evaluate.panels")  # fmt: skip
+_FREE = ("data.workers", "data.max_bad", "data.source.raw", "data.target.raw",
+         "engine.precision", "engine.micro_batch", "engine.keep", "engine.checkpoint_every",
+         "engine.log_every", "engine.trackers", "engine.max_nonfinite", "engine.check_replicas_every",
+         "engine.ranks", "engine.start_timeout", "engine.step_timeout",
+         "render.batch", "render.precision", "evaluate.batch", "evaluate.panels")  # fmt: skip
 
 
 def start(
@@ -49,7 +50,14 @@ def start(
     """
     # First of all, so that a signal finds its handler while ranks still look for each other.
     with StopRequest(out / STOP, deadline=deadline) as stop:
-        runtime = Runtime(config.engine.precision, backbone=config.model.backbone)
+        engine = config.engine
+        runtime = Runtime(
+            engine.precision,
+            backbone=config.model.backbone,
+            ranks=engine.ranks,
+            folder=out,
+            start_timeout=engine.start_timeout,
+        )
         code = _walk(config, out, json_file, runtime, stop, until)
         runtime.leave(code)
     return code
@@ -61,6 +69,7 @@ def _walk(
     code, titles = 0, stage_titles(config)
     try:
         runtime.on_main(lambda: _claim(out, config, runtime))
+        runtime.watchdog.open()
         with writing_into(out):
             with Progress(titles, quiet=not runtime.main) as progress:
                 results = run_pipeline(Run(config, out, runtime, progress, stop), until)
@@ -76,7 +85,15 @@ def _walk(
             say(stopped)
     except CirnError as error:
         code = error.exit_code
-        say(error, runtime)
+        if runtime.main or not error.everywhere:
+            say(error, runtime)
+    except RuntimeError as error:  # a collective that failed: another rank hangs, or has said what happened
+        reason = lost_contact(error)
+        if reason is None:
+            raise
+        code = HANG_EXIT_CODE
+        runtime.watchdog.dump(f"{reason}: {error}")
+        say(f"{reason}; this one's stacks are in {runtime.watchdog.path}", runtime)
     except KeyboardInterrupt:
         code = 130
         say("interrupted; what was finished is kept, start again to continue", runtime)

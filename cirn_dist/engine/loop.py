@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from cirn_dist.checkpoint.state import load_component, load_optimizer, optimizer_tensors
+from cirn_dist.checkpoint.state import load_component
 from cirn_dist.checkpoint.store import Checkpoint
 from cirn_dist.data.stream import Plan, Stream, loader
 from cirn_dist.engine.meter import Meter, due
@@ -79,6 +79,7 @@ def fit(training: Training, run: Run) -> None:
 
             done = step + 1
             meter.add(done, result, rates)
+            runtime.allow(None)  # what is not a step takes longer at times
             if due(done, engine.check_replicas_every, engine.images_per_step):
                 assert_replicas_equal(training.players, run)
             if training.validate and due(done, run.config.evaluate.every, engine.images_per_step):
@@ -87,10 +88,11 @@ def fit(training: Training, run: Run) -> None:
                 save(training, run, done, finished=done == last_step)
             if result.stop:
                 raise run.stopped(f"stopped at iteration {done * engine.images_per_step} and saved", training.name)
+            runtime.allow(engine.step_timeout if done < last_step else None)
 
 
 def to_device(batch: Batch, run: Run) -> Batch:
-    """Move a micro-batch to the device; images (N, 3, H, W) from uint8 to float32 in [-1, 1]."""
+    """Move a micro-batch to the device; images (N, 3, H, W) from uint8 to [-1, 1]."""
     device = run.runtime.device
     moved: Batch = {}
     for domain, entries in batch.items():
@@ -98,7 +100,7 @@ def to_device(batch: Batch, run: Run) -> Batch:
             name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
             for name, value in entries.items()
         }
-        images = moved[domain]["image"].float().div_(127.5).sub_(1.0)
+        images = moved[domain]["image"].to(run.runtime.dtype).div_(127.5).sub_(1.0)
         moved[domain]["image"] = images.contiguous(memory_format=torch.channels_last)
     return moved
 
@@ -112,8 +114,8 @@ def save(training: Training, run: Run, step: int, *, finished: bool) -> None:
     scalers: dict[str, Any] = {}
     for name, player in training.players.items():
         components |= {component: network.state_dict() for component, network in player.networks.items()}
-        components[f"{name}.optimizer"] = optimizer_tensors(player.optimizer)
-        scalers[name] = player.scaler.state_dict()
+        components[f"{name}.optimizer"] = player.optimizer_state()
+        scalers[name] = player.scaler_state()
     if training.memory is not None:
         parts = run.runtime.gather(training.memory.tensors())
         components["memory"] = {key: tensor for part in parts for key, tensor in part.items()}
@@ -158,8 +160,8 @@ def _resume(training: Training, run: Run) -> int:
     for name, player in training.players.items():
         for component, network in player.networks.items():
             load_component(network, checkpoint, component)
-        load_optimizer(player.optimizer, checkpoint.read(f"{name}.optimizer"))
-        player.scaler.load_state_dict(checkpoint.state["scalers"][name])
+        player.load_optimizer_state(checkpoint.read(f"{name}.optimizer"))
+        player.load_scaler_state(checkpoint.state["scalers"][name])
     if training.memory is not None:
         training.memory.load(checkpoint.read("memory"))
     return int(checkpoint.state["step"])

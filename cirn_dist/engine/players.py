@@ -7,6 +7,7 @@ or double the rate at which it grows.
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,13 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from cirn_dist.checkpoint.state import load_optimizer, optimizer_tensors
 from cirn_dist.engine.runtime import Runtime
 
 Networks = Mapping[str, nn.Module]
 
 
 class Group(nn.Module):
-    """Several networks behind one forward, so that one DDP wrapper reduces all their gradients together."""
+    """Several networks behind one forward, so that one wrapper reduces all their gradients together."""
 
     def __init__(self, networks: Networks) -> None:
         super().__init__()
@@ -31,14 +33,96 @@ class Group(nn.Module):
         return self.networks[name](*inputs)
 
 
-class Player:
-    """A network group, its optimizer and its gradient scaler.
+class Player(ABC):
+    """What a step, the loop and a checkpoint need of a network group, whoever reduces its gradients.
+
+    A step is: `set_rate`; for each pass `reduce_gradients` around forward and `backward`, true in the last one only;
+    `gradient_norm`; `update`. All ranks do it together.
 
     Args:
         networks: component name -> network; the names a checkpoint has.
-        optimizer: builds the optimizer; each of its parameter groups keeps its base rate in `base_lr`.
+        optimizer: over the networks' trainable parameters; each group keeps its base rate in `base_lr`.
         schedule: iteration -> factor on every base rate.
         clip_norm: largest gradient norm, or None.
+
+    Raises:
+        ValueError: a trainable parameter is in no group of the optimizer, or in two.
+    """
+
+    optimizer: torch.optim.Optimizer
+
+    def __init__(
+        self,
+        name: str,
+        networks: Networks,
+        optimizer: torch.optim.Optimizer,
+        schedule: Callable[[int], float],
+        *,
+        clip_norm: float | None = None,
+    ) -> None:
+        self.name = name
+        self.networks = dict(networks)
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.optimizer = optimizer
+        self.parameters = [p for net in self.networks.values() for p in net.parameters() if p.requires_grad]
+        assert_each_once(name, self.networks, optimizer)
+        for settings in optimizer.param_groups:
+            settings["base_lr"] = settings["lr"]
+
+    def set_rate(self, iteration: int) -> float:
+        """Set the learning rates of this iteration; returns the first group's."""
+        factor = self.schedule(iteration)
+        for settings in self.optimizer.param_groups:
+            settings["lr"] = settings["base_lr"] * factor
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def raw(self, network: str) -> Any:
+        """Return a network without its wrapper: for other players' passes, where it is frozen."""
+        return self.networks[network]
+
+    @abstractmethod
+    def __call__(self, network: str, *inputs: Any) -> Any:
+        """Run one of the player's networks so that its gradients are reduced over ranks."""
+
+    @abstractmethod
+    def reduce_gradients(self, when: bool) -> contextlib.AbstractContextManager[None]:
+        """Return the context of a pass, forward and backward; gradients are reduced over ranks only `when` true."""
+
+    @abstractmethod
+    def backward(self, loss: Tensor) -> None:
+        """Add the loss's gradients to the parameters'."""
+
+    @abstractmethod
+    def gradient_norm(self) -> Tensor:
+        """Unscale and clip the step's gradients; returns their norm before clipping, equal on every rank."""
+
+    @abstractmethod
+    def update(self, finite: bool) -> None:
+        """Step the optimizer unless not `finite`; either way the next step starts without gradients."""
+
+    @abstractmethod
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """Return the whole optimizer's state as named tensors; all ranks call it."""
+
+    @abstractmethod
+    def load_optimizer_state(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what `optimizer_state` returned, on any number of ranks."""
+
+    @abstractmethod
+    def scaler_state(self) -> dict[str, Any]:
+        """Return the gradient scaler's state, as JSON has it; empty where there is none."""
+
+    @abstractmethod
+    def load_scaler_state(self, state: dict[str, Any]) -> None:
+        """Take back what `scaler_state` returned; another precision's state is passed over."""
+
+
+class DdpPlayer(Player):
+    """A player on DistributedDataParallel, or alone where there is one rank.
+
+    Args:
+        optimizer: builds the optimizer once the networks are on the device.
     """
 
     def __init__(
@@ -51,56 +135,88 @@ class Player:
         *,
         clip_norm: float | None = None,
     ) -> None:
-        self.name = name
-        self.networks = dict(networks)
-        self.schedule = schedule
-        self.clip_norm = clip_norm
-        # Channels last is what convolutions compute in, on tensor cores and in oneDNN; other layouts are converted.
-        group = Group(networks).to(memory_format=torch.channels_last).to(runtime.device)
-        self.optimizer = optimizer()
-        for settings in self.optimizer.param_groups:
-            settings["base_lr"] = settings["lr"]
-        self._forward = runtime.distribute(group)
+        group = prepared(networks, runtime)
+        super().__init__(name, networks, optimizer(), schedule, clip_norm=clip_norm)
+        self.module = runtime.distribute(group)
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
-        self.parameters = [p for p in group.parameters() if p.requires_grad]
 
     def __call__(self, network: str, *inputs: Any) -> Any:
-        """Run one of the player's networks so that its gradients are reduced over ranks."""
-        return self._forward(network, *inputs)
-
-    def raw(self, network: str) -> Any:
-        """Return a network without its DDP wrapper: for other players' passes, where it is frozen."""
-        return self.networks[network]
+        """Run a network through DDP."""
+        return self.module(network, *inputs)
 
     def reduce_gradients(self, when: bool) -> contextlib.AbstractContextManager[None]:
-        """Return the context of a pass; gradients are reduced over ranks at its backward only `when` true.
-
-        It must cover the forward too: DDP decides there whether it will reduce.
-        """
-        if not when and isinstance(self._forward, DistributedDataParallel):
-            return self._forward.no_sync()
+        """Return DDP's `no_sync` unless `when`; it must cover the forward: DDP decides there whether to reduce."""
+        if not when and isinstance(self.module, DistributedDataParallel):
+            return self.module.no_sync()
         return contextlib.nullcontext()
 
-    def set_rate(self, iteration: int) -> float:
-        """Set the learning rates of this iteration; returns the first group's."""
-        factor = self.schedule(iteration)
-        for settings in self.optimizer.param_groups:
-            settings["lr"] = settings["base_lr"] * factor
-        return float(self.optimizer.param_groups[0]["lr"])
-
     def backward(self, loss: Tensor) -> None:
-        """Add the loss's gradients to the parameters'."""
+        """Scale the loss and add its gradients."""
         torch.autograd.backward(self.scaler.scale(loss))
 
     def gradient_norm(self) -> Tensor:
-        """Unscale and clip the gradients; returns their norm before clipping, equal on every rank."""
+        """Unscale, measure and clip; the gradients are reduced, so every rank finds the same."""
         self.scaler.unscale_(self.optimizer)
         limit = self.clip_norm if self.clip_norm is not None else float("inf")
         return nn.utils.clip_grad_norm_(self.parameters, limit)
 
     def update(self, finite: bool) -> None:
-        """Step the optimizer, unless a gradient is not finite; either way start the next step with none."""
-        if finite or self.scaler.is_enabled():
-            self.scaler.step(self.optimizer)  # an enabled scaler skips by itself and lowers its scale
+        """Step unless not finite; the scale follows this player's own overflows alone."""
+        if finite:
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """Return the optimizer's state, which every rank has whole."""
+        return optimizer_tensors(self.optimizer)
+
+    def load_optimizer_state(self, tensors: dict[str, Tensor]) -> None:
+        """Load it; the parameter groups keep the configuration's settings."""
+        load_optimizer(self.optimizer, tensors)
+
+    def scaler_state(self) -> dict[str, Any]:
+        """Return the scale and its growth counter; empty unless in fp16."""
+        return dict(self.scaler.state_dict())
+
+    def load_scaler_state(self, state: dict[str, Any]) -> None:
+        """Load it; a run that was not in fp16 before starts with a new scaler."""
+        if state:
+            self.scaler.load_state_dict(state)
+
+
+def build_player(
+    name: str,
+    networks: Networks,
+    optimizer: Callable[[], torch.optim.Optimizer],
+    schedule: Callable[[int], float],
+    runtime: Runtime,
+    *,
+    clip_norm: float | None = None,
+) -> Player:
+    """Give a network group its optimizer and its way over ranks."""
+    return DdpPlayer(name, networks, optimizer, schedule, runtime, clip_norm=clip_norm)
+
+
+def prepared(networks: Networks, runtime: Runtime) -> Group:
+    """Group networks on the device, in the run's number format, convolution weights in channels-last order.
+
+    That order is what convolutions compute in, on tensor cores and in oneDNN; other layouts are converted each time.
+    """
+    group = Group(networks).to(memory_format=torch.channels_last)
+    return group.to(device=runtime.device, dtype=runtime.dtype)
+
+
+def assert_each_once(name: str, networks: Networks, optimizer: torch.optim.Optimizer) -> None:
+    """Check that the optimizer's groups hold every trainable parameter exactly once.
+
+    A parameter listed twice is stepped twice: the lineage trains its backbone at three times the rate it states.
+
+    Raises:
+        ValueError: names the first parameter that is missing or repeated.
+    """
+    listed = [id(p) for settings in optimizer.param_groups for p in settings["params"]]
+    for component, network in networks.items():
+        for key, parameter in network.named_parameters():
+            if parameter.requires_grad and (times := listed.count(id(parameter))) != 1:
+                raise ValueError(f"{name}: {component}.{key} is {times} times in the optimizer's groups")

@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,10 +16,15 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, nn
 
-from cirn_dist.errors import CirnError, ConfigError
+from cirn_dist.engine.watchdog import Watchdog, record_collectives
+from cirn_dist.engine.world import assert_world
+from cirn_dist.errors import CirnError
+from cirn_dist.precision import Asked, Precision, choose_precision, hardware
 
-Precision = Literal["fp32", "bf16", "fp16"]
 T = TypeVar("T")
+
+START_TIMEOUT = 1800.0  # seconds; ranks of a cluster reach the first collective minutes apart
+WORK_TIMEOUT = 86400.0  # seconds others wait for what rank 0 does alone, e.g. packing a data set
 
 
 class Runtime:
@@ -26,20 +32,38 @@ class Runtime:
 
     Built once per process, under `accelerate launch`, torchrun, srun or as one plain process.
 
+    Args:
+        precision: what was asked for; `auto` leaves it to the launcher's setting, then to the hardware.
+        backbone: the segmenter's; some do not compute in every precision.
+        ranks: how many there must be; None takes the launcher's word.
+        folder: the run's; traces of a hang are written in its `hang/`.
+        start_timeout: seconds a collective may take while the ranks start.
+
     Raises:
         ConfigError: the world is not the one that was asked for, or the precision does not exist on this device.
     """
 
-    def __init__(self, precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto", *, backbone: str = "") -> None:
+    def __init__(
+        self,
+        precision: Asked = "auto",
+        *,
+        backbone: str = "",
+        ranks: int | None = None,
+        folder: Path | None = None,
+        start_timeout: float = START_TIMEOUT,
+    ) -> None:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available():
             # Without it Accelerate sees no device and believes in a world of one while torch has several ranks.
             os.environ["ACCELERATE_USE_CPU"] = "true"
-        self.precision: Precision = resolve_precision(precision, backbone)
-        mixed = "no" if self.precision == "fp32" else self.precision
+        if folder is not None:
+            record_collectives(folder / "hang")  # read from the environment when the process group is made
+        self.precision: Precision = choose_precision(precision, hardware(), backbone)
+        self.dtype = torch.float64 if self.precision == "fp64" else torch.float32
+        mixed = self.precision if self.precision in ("fp16", "bf16") else "no"
         self.accelerator = Accelerator(
             mixed_precision=mixed,
             kwargs_handlers=[
-                InitProcessGroupKwargs(timeout=timedelta(minutes=30)),
+                InitProcessGroupKwargs(timeout=timedelta(seconds=start_timeout)),
                 # Buffers are norm statistics; a broadcast between two forwards would overwrite what backward needs.
                 DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
             ],
@@ -47,16 +71,9 @@ class Runtime:
         self.device: torch.device = self.accelerator.device
         self.rank: int = self.accelerator.process_index
         self.world: int = self.accelerator.num_processes
-        self._assert_world()
-
-    def _assert_world(self) -> None:
-        asked = int(os.environ.get("WORLD_SIZE", "1"))
-        grouped = dist.get_world_size() if dist.is_initialized() else 1
-        if not asked == self.world == grouped:
-            raise ConfigError(
-                f"the launcher asked for {asked} ranks, Accelerate sees {self.world}, the process group has {grouped}",
-                fix="on CPUs start ranks with torchrun, or ACCELERATE_USE_CPU=true accelerate launch --multi_gpu",
-            )
+        self.start_timeout = self._timeout = start_timeout
+        self.watchdog = Watchdog(self.rank, self.world, None if folder is None else folder / "hang")
+        assert_world(self.world, ranks)
 
     @property
     def main(self) -> bool:
@@ -72,6 +89,20 @@ class Runtime:
         """Move a module to the device and, with more than one rank, wrap it in DDP."""
         prepared: nn.Module = self.accelerator.prepare_model(module)
         return prepared
+
+    def allow(self, seconds: float | None) -> None:
+        """Say how long what comes next may take, here and in collectives; told again, it counts from now.
+
+        A rank that takes longer writes its stacks and ends; ranks waiting for it end as well. None is the start's
+        long timeout for collectives and no limit for this rank's own work.
+        """
+        self._limit_collectives(self.start_timeout if seconds is None else seconds)
+        self.watchdog.allow(seconds)
+
+    def _limit_collectives(self, seconds: float) -> None:
+        if self.world > 1 and seconds != self._timeout:
+            _set_timeout(timedelta(seconds=seconds))
+            self._timeout = seconds
 
     def barrier(self) -> None:
         """Wait for all ranks."""
@@ -92,10 +123,13 @@ class Runtime:
         dist.all_gather_object(items, item)
         return items  # type: ignore[return-value]
 
-    def on_main(self, work: Callable[[], T]) -> T:
+    def on_main(self, work: Callable[[], T], *, timeout: float | None = None) -> T:
         """Run `work` on rank 0 and return its result everywhere; an expected error is raised on every rank.
 
         Other ranks wait; without the shared error they would wait for a rank that has already left.
+
+        Args:
+            timeout: seconds they wait at most; the start's timeout by default.
         """
         outcome: tuple[T | None, CirnError | None] = (None, None)
         if self.main:
@@ -103,9 +137,12 @@ class Runtime:
                 outcome = (work(), None)
             except CirnError as error:
                 outcome = (None, error)
+        usual = self._timeout
+        self._limit_collectives(self.start_timeout if timeout is None else timeout)
         result, failure = self.gather(outcome)[0]
+        self._limit_collectives(usual)
         if failure is not None:
-            raise failure
+            raise failure.on_all_ranks()
         return result  # type: ignore[return-value]
 
     def leave(self, code: int) -> None:
@@ -114,6 +151,7 @@ class Runtime:
         Gloo's threads can abort an interpreter that is shutting down although all work is done, and a launcher
         then reports a failure; with several ranks the process therefore ends without running exit handlers.
         """
+        self.watchdog.close()
         if self.world == 1:
             sys.exit(code)
         if code == 0:
@@ -123,34 +161,24 @@ class Runtime:
         os._exit(code)
 
 
-def resolve_precision(asked: Literal["auto", "fp32", "bf16", "fp16"], backbone: str = "") -> Precision:
-    """Choose the precision for this machine.
+def lost_contact(error: RuntimeError) -> str | None:
+    """Return what a failed collective means, or None where the error is no collective's.
 
-    `auto` is bf16 on GPUs of compute capability 8.0 and newer, fp16 with gradient scaling on older ones, and on
-    CPUs bf16 where the processor computes in it, else fp32. Dilated depthwise convolutions (mobilenet_v2) give
-    non-finite weight gradients in bf16 on CPUs, so `auto` keeps that backbone in fp32 there.
-
-    Raises:
-        ConfigError: fp16 without a GPU.
+    Torch has no type for it: gloo's errors are plain RuntimeErrors, NCCL's a DistBackendError.
     """
-    if torch.cuda.is_available():
-        if asked == "auto":
-            return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp16"
-        return asked
-    if asked == "fp16":
-        raise ConfigError("fp16 needs a GPU", where="engine.precision", fix="use fp32 or bf16 on CPUs")
-    if asked == "auto":
-        hardware = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and _has_bf16()
-        return "bf16" if hardware and backbone != "mobilenet_v2" else "fp32"
-    return asked
+    text = str(error)
+    if not isinstance(error, dist.DistError) and "gloo" not in text.lower():
+        return None
+    if "Timed out" in text or "timeout" in text.lower():
+        return "another rank did not answer in time"
+    return "another rank has left"
 
 
-def _has_bf16() -> bool:
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpuinfo:
-            return "avx512_bf16" in cpuinfo.read()
-    except OSError:
-        return False
+def _set_timeout(limit: timedelta) -> None:
+    if hasattr(dist, "set_timeout"):
+        dist.set_timeout(limit)
+    else:  # before torch 2.14
+        dist.distributed_c10d._set_pg_timeout(limit)
 
 
 @contextlib.contextmanager

@@ -56,12 +56,15 @@ def train_step(
     All players update together at the end. That equals the papers' order (generator first, then discriminator),
     because the discriminator's loss uses images and weights from before either update.
 
+    A player whose loss or gradient is not finite on any rank is not updated on any.
+
     Args:
         stop: whether this rank was asked to stop; the answer, agreed by all ranks, is in the result.
     """
     last_pass = {step_pass.player: step_pass for step_pass in passes}
     total: Losses = {}
     observed: Losses = {}
+    spent = {name: torch.zeros((), device=runtime.device) for name in players}  # each one's whole loss
     for micro, batch in enumerate(micro_batches):
         last_micro = micro == len(micro_batches) - 1
         for step_pass in passes:
@@ -72,28 +75,34 @@ def train_step(
                 with runtime.autocast():
                     terms = step_pass.losses(batch, iteration)
                 # The mean of B single-image gradients: micro-batch mean, over micro-batches here, over ranks in DDP.
-                player.backward(torch.stack(list(terms.values())).sum() / len(micro_batches))
+                loss = torch.stack(list(terms.values())).sum() / len(micro_batches)
+                player.backward(loss)
+            _add(spent, {step_pass.player: loss})
             _add(total, terms)
             if step_pass.observe is not None:
                 with torch.no_grad():
                     _add(observed, step_pass.observe(batch))
 
-    norms = {name: player.gradient_norm() for name, player in players.items()}
-    flags = [torch.isfinite(norm).logical_not().float() for norm in norms.values()]
+    bad = [_not_finite(player.gradient_norm(), spent[name]) for name, player in players.items()]
     stop_flag = torch.tensor(float(stop), device=runtime.device)
-    summed = iter(runtime.sum(torch.stack([*total.values(), *observed.values(), *flags, stop_flag])).tolist())
+    summed = iter(runtime.sum(torch.stack([*total.values(), *observed.values(), *bad, stop_flag])).tolist())
     micros = len(micro_batches) * runtime.world
     result = StepResult(
         losses={name: next(summed) / micros for name in total},
         observed={name: next(summed) / micros for name in observed},
     )
     for name, player in players.items():
-        flag = next(summed)
-        if flag > 0:
+        finite = next(summed) == 0
+        if not finite:
             result.skipped.append(name)
-        player.update(finite=flag == 0)
+        player.update(finite)
     result.stop = next(summed) > 0
     return result
+
+
+def _not_finite(norm: Tensor, loss: Tensor) -> Tensor:
+    """Return 1.0 where a player may not step: its gradients, or the loss they came from, are not finite."""
+    return (torch.isfinite(norm) & torch.isfinite(loss)).logical_not().float()
 
 
 def _add(sums: Losses, terms: Losses) -> None:

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cirn_dist.models.discriminators import initialise
+from cirn_dist.models.norm import InstanceNorm2d
 from cirn_dist.models.padding import crop_to, pad_to
+from cirn_dist.precision import wide
 
 Upsampling = Literal["transposed", "resize"]
 
@@ -62,7 +64,7 @@ class Generator(nn.Module):
         x = self.encoder(pad_to(images, height, width))
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if self.checkpoint_blocks and self.training else block(x)
-        x = crop_to(self.output(self.decoder(x)).float(), images)
+        x = crop_to(wide(self.output(self.decoder(x))), images)
         return (images + x).clamp(-1, 1) if self.residual_output else torch.tanh(x)
 
 
@@ -76,7 +78,7 @@ class _Block(nn.Module):
             *_normed(nn.Conv2d(channels, channels, 3, bias=False)),
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=False),
-            nn.InstanceNorm2d(channels),
+            InstanceNorm2d(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,7 +88,7 @@ class _Block(nn.Module):
 
 
 def _normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> tuple[nn.Module, ...]:
-    return convolution, nn.InstanceNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
+    return convolution, InstanceNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
 
 
 def _doubled(before: int, after: int, upsampling: Upsampling) -> tuple[nn.Module, ...]:

@@ -13,6 +13,7 @@ from cirn_dist.models.backbones import Backbone
 from cirn_dist.models.classifier import Classifier
 from cirn_dist.models.norm import freeze_affine as freeze_norm_affine
 from cirn_dist.models.padding import crop_to, pad_to
+from cirn_dist.precision import wide
 
 __all__ = ["Classifier", "SegOutput", "Segmenter"]
 
@@ -121,4 +122,4 @@ def _padded_size(images: Tensor, stride: int) -> tuple[int, int]:
 
 
 def _resize(logits: Tensor, size: tuple[int, ...]) -> Tensor:
-    return F.interpolate(logits.float(), size, mode="bilinear", align_corners=True)
+    return F.interpolate(wide(logits), size, mode="bilinear", align_corners=True)

@@ -7,7 +7,9 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cirn_dist.models.norm import InstanceNorm2d
 from cirn_dist.models.padding import crop_to, pad_to
+from cirn_dist.precision import wide
 
 
 class PixelDiscriminator(nn.Module):
@@ -30,7 +32,7 @@ class PixelDiscriminator(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Return domain logits of softmax maps: (N, num_classes, H, W) -> (N, 1, H, W) float32, any size."""
         padded = pad_to(maps, self.minimum, self.minimum)
-        logits = F.interpolate(self.layers(padded).float(), padded.shape[-2:], mode="bilinear", align_corners=True)
+        logits = F.interpolate(wide(self.layers(padded)), padded.shape[-2:], mode="bilinear", align_corners=True)
         return crop_to(logits, maps)
 
 
@@ -53,7 +55,7 @@ class PatchDiscriminator(nn.Module):
             stride = 2 if i < layers else 1
             stack += [
                 nn.Conv2d(before, after, 4, stride=stride, padding=1, bias=False),  # the norm would remove a bias
-                nn.InstanceNorm2d(after),
+                InstanceNorm2d(after),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
         self.layers = nn.Sequential(*stack, nn.Conv2d(channels[-1], 1, 4, stride=1, padding=1))

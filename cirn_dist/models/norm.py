@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cirn_dist.errors import DataError
+from cirn_dist.precision import wide
 
 Mode = Literal["sync", "batch", "frozen"]
 Module = TypeVar("Module", bound=nn.Module)
@@ -29,12 +30,12 @@ class PortableSyncBatchNorm(nn.BatchNorm2d):
         if not (self.training and _world_size() > 1):
             return super().forward(x)
         moments = _SumOverRanks.apply(_moments(x))
-        wide = _wide(x)
-        mean, variance = (statistic.to(wide.dtype) for statistic in _statistics(moments))
+        values = wide(x)
+        mean, variance = (statistic.to(values.dtype) for statistic in _statistics(moments))
         self._update_running(mean.detach(), variance.detach(), float(moments[-1]))
         scale = torch.rsqrt(variance + self.eps) * (1.0 if self.weight is None else self.weight)
         shift = (0.0 if self.bias is None else self.bias) - mean * scale
-        normalised = wide * scale[:, None, None] + shift[:, None, None]
+        normalised = values * scale[:, None, None] + shift[:, None, None]
         return normalised.to(x.dtype)
 
     def _update_running(self, mean: Tensor, variance: Tensor, count: float) -> None:
@@ -44,6 +45,14 @@ class PortableSyncBatchNorm(nn.BatchNorm2d):
         momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
         self.running_var.lerp_((variance * _unbiased(count)).to(self.running_var.dtype), momentum)
+
+
+class InstanceNorm2d(nn.InstanceNorm2d):
+    """InstanceNorm2d that is right in half precision on CPUs too, where torch rounds each mean to it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each image's channels, (N, C, H, W); the result has the input's number format."""
+        return super().forward(wide(x)).to(x.dtype) if x.device.type == "cpu" else super().forward(x)
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
@@ -168,15 +177,10 @@ def _moments(x: Tensor) -> Tensor:
 
     In double, because the variance is a small difference of them where the mean is large.
     """
-    variance, mean = torch.var_mean(_wide(x), dim=(0, 2, 3), correction=0)
+    variance, mean = torch.var_mean(wide(x), dim=(0, 2, 3), correction=0)
     mean, variance = mean.double(), variance.double()
     count = x.numel() // x.shape[1]
     return count * torch.cat([mean, variance + mean.square(), mean.new_ones(1)])
-
-
-def _wide(x: Tensor) -> Tensor:
-    """Return half precision as float32, the rest as it is."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _statistics(moments: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from cirn_dist import losses
 from cirn_dist.checkpoint.state import load_component
 from cirn_dist.config import Adapt
-from cirn_dist.engine.players import Player
+from cirn_dist.engine.players import Player, build_player
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Losses, Pass
 from cirn_dist.models.deeplab import Segmenter, SegOutput
@@ -91,7 +91,7 @@ def probabilities(output: SegOutput) -> Tensor:
 def _player(run: Run, discriminator: PixelDiscriminator, settings: Adapt) -> Player:
     images = run.config.engine.images_per_step
     scale = lr_factor(run.config.engine.lr_scaling, "adam", images)
-    return Player(
+    return build_player(
         "discriminator",
         {"discriminator": discriminator},
         lambda: torch.optim.Adam(

@@ -12,7 +12,7 @@ from cirn_dist.config import Augment, SegmenterTraining
 from cirn_dist.data.index import ShardSet
 from cirn_dist.data.stream import Stream
 from cirn_dist.data.transforms import SegmentationTransform
-from cirn_dist.engine.players import Player
+from cirn_dist.engine.players import Player, build_player
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch
 from cirn_dist.models.acm import ACM
@@ -97,7 +97,7 @@ def segmenter_player(run: Run, segmenter: Segmenter, settings: SegmenterTraining
             return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
         return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
 
-    return Player(
+    return build_player(
         "segmenter",
         {"segmenter": segmenter},
         optimizer,

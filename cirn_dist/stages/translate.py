@@ -15,7 +15,7 @@ from cirn_dist import losses
 from cirn_dist.config import Translate
 from cirn_dist.data.index import ShardSet
 from cirn_dist.engine.loop import Training, fit
-from cirn_dist.engine.players import Player
+from cirn_dist.engine.players import Player, build_player
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Losses, Pass
 from cirn_dist.models.cyclegan import Generator
@@ -43,7 +43,7 @@ def translate(run: Run, source: ShardSet, target: ShardSet) -> None:
     settings = run.config.translate
     generators = _player(run, "generators", {name: build_generator(run, name) for name in GENERATORS})
     discriminators = _player(run, "discriminators", _build_discriminators(run))
-    pretrained = load_segmenter(run, "source")
+    pretrained = load_segmenter(run, "source").to(run.runtime.dtype)
     colours = TargetColours.measure(run, target) if settings.colour_match else None
     pools = Pools(run)
 
@@ -118,7 +118,7 @@ def _player(run: Run, name: str, networks: Mapping[str, nn.Module]) -> Player:
     settings = run.config.translate
     scale = lr_factor(run.config.engine.lr_scaling, "adam", run.config.engine.images_per_step)
     parameters = [p for network in networks.values() for p in network.parameters()]
-    return Player(
+    return build_player(
         name,
         networks,
         lambda: torch.optim.Adam(parameters, settings.lr, betas=settings.betas),

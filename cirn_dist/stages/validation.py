@@ -25,7 +25,7 @@ def validation(run: Run, stage: str, segmenter: Segmenter, labelled: ShardSet | 
 
     def score(iteration: int) -> None:
         # A copy: neither the norm layers' statistics nor the training mode of what is being trained may change.
-        snapshot = copy.deepcopy(segmenter)
+        snapshot = copy.deepcopy(segmenter).float()
         average_running_stats(snapshot)
         found = evaluate(run, snapshot, labelled)
         run.runtime.on_main(lambda: _keep(run, stage, iteration, found, snapshot))

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from cirn_dist.engine.players import Player
-from cirn_dist.engine.runtime import Runtime, resolve_precision
+from cirn_dist.engine.players import DdpPlayer
+from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.step import Batch, Losses, Pass, train_step
-from cirn_dist.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -18,18 +17,18 @@ def runtime() -> Runtime:
     return Runtime("fp32")
 
 
-def linear_player(name: str, runtime: Runtime, *, lr: float = 0.5, clip_norm: float | None = None) -> Player:
+def linear_player(name: str, runtime: Runtime, *, lr: float = 0.5, clip_norm: float | None = None) -> DdpPlayer:
     net = nn.Linear(2, 1, bias=False)
     nn.init.ones_(net.weight)
     sgd = torch.optim.SGD(net.parameters(), lr)
-    return Player(name, {name: net}, lambda: sgd, lambda i: 1.0, runtime, clip_norm=clip_norm)
+    return DdpPlayer(name, {name: net}, lambda: sgd, lambda i: 1.0, runtime, clip_norm=clip_norm)
 
 
-def weight(player: Player) -> np.ndarray:
+def weight(player: DdpPlayer) -> np.ndarray:
     return player.raw(player.name).weight.detach().numpy().copy()
 
 
-def squares(player: Player) -> Pass:
+def squares(player: DdpPlayer) -> Pass:
     def losses(batch: Batch, iteration: int) -> Losses:
         return {"square": player(player.name, batch["x"]).square().mean()}
 
@@ -104,6 +103,29 @@ def test_one_players_overflow_leaves_the_others_scale(runtime: Runtime) -> None:
     assert weight(b)[0] == pytest.approx([-1, -1]), "1 - 0.5 * 2 * 2: unscaled before the update"
 
 
+def test_a_loss_that_is_not_finite_skips_though_its_gradients_are(runtime: Runtime) -> None:
+    player = linear_player("a", runtime)
+
+    def infinite(batch: Batch, iteration: int) -> Losses:
+        return {"a": player("a", batch["x"]).mean(), "constant": torch.tensor(float("inf"))}
+
+    result = train_step({"a": player}, [Pass("a", infinite)], [{"x": torch.ones(1, 2)}] * 2, 0, runtime)
+    assert result.skipped == ["a"]
+    assert (weight(player) == 1).all()
+
+
+def test_a_parameter_in_two_groups_or_in_none_is_refused(runtime: Runtime) -> None:
+    net, forgotten = nn.Linear(2, 1, bias=False), nn.Linear(2, 1)
+    with pytest.warns(UserWarning, match="duplicate"):
+        twice = torch.optim.SGD([net.weight, net.weight], 0.1)
+    with pytest.raises(ValueError, match=r"a: net\.weight is 2 times"):
+        DdpPlayer("a", {"net": net}, lambda: twice, lambda i: 1.0, runtime)
+    once = torch.optim.SGD(net.parameters(), 0.1)
+    with pytest.raises(ValueError, match=r"a: other\.weight is 0 times"):
+        DdpPlayer("a", {"net": net, "other": forgotten}, lambda: once, lambda i: 1.0, runtime)
+    DdpPlayer("a", {"net": net, "other": forgotten.requires_grad_(False)}, lambda: once, lambda i: 1.0, runtime)
+
+
 def test_clipping_is_per_player(runtime: Runtime) -> None:
     a, b = linear_player("a", runtime, clip_norm=1.0), linear_player("b", runtime)
     train_step({"a": a, "b": b}, [squares(a), squares(b)], [{"x": torch.tensor([[3.0, 4.0]])}], 0, runtime)
@@ -126,12 +148,3 @@ def test_what_is_observed_is_averaged_and_trains_nothing(runtime: Runtime) -> No
     assert result.losses == unwatched.losses
     assert unwatched.observed == {}
     assert (weight(player) == weight(plain)).all()
-
-
-def test_precision_without_a_gpu() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    with pytest.raises(ConfigError, match="fp16 needs a GPU"):
-        resolve_precision("fp16")
-    assert resolve_precision("fp32") == "fp32"
-    assert resolve_precision("auto", "mobilenet_v2") == "fp32", "bf16 there ends in non-finite gradients"

@@ -1,0 +1,48 @@
+"""Is the world the one that was asked for? Two launchers' habits make it smaller without a word."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import torch.distributed as dist
+
+from cirn_dist.errors import ConfigError
+
+_ADVICE = "on CPUs start ranks with torchrun, or accelerate launch --config_file launch/accelerate/cpu_2.yaml"
+
+
+def assert_world(seen: int, asked: int | None = None) -> None:
+    """Compare what was asked for, what the launcher started, what Accelerate sees and what the process group has.
+
+    Args:
+        seen: Accelerate's number of processes.
+        asked: `engine.ranks`, or None where the configuration does not say.
+
+    Raises:
+        ConfigError: two of them differ.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    grouped = dist.get_world_size() if dist.is_initialized() else 1
+    if not started == seen == grouped:
+        raise ConfigError(
+            f"the launcher started {started} ranks, Accelerate sees {seen}, the process group has {grouped}",
+            fix=_ADVICE,
+        )
+    if asked is not None and asked != started:
+        raise ConfigError(f"{asked} ranks were asked for, {started} started", where="engine.ranks", fix=_ADVICE)
+    if asked is None and started_alone(os.environ):
+        raise ConfigError(
+            "accelerate launch was asked for several ranks and started one", fix=f"{_ADVICE}; engine.ranks=1 means one"
+        )
+
+
+def started_alone(environment: Mapping[str, str]) -> bool:
+    """Whether `accelerate launch` was told of several processes, and started this one alone.
+
+    `accelerate launch --cpu --num_processes 2` starts one process without a word. It sets ACCELERATE_MIXED_PRECISION
+    always, MASTER_PORT only where several processes were asked for, and WORLD_SIZE only where several are started.
+    """
+    return "ACCELERATE_MIXED_PRECISION" in environment and (
+        "MASTER_PORT" in environment and "WORLD_SIZE" not in environment
+    )

@@ -1,0 +1,104 @@
+"""Which number format a run computes in: a pure function of the hardware, and what stays wide under autocast."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cirn_dist.errors import ConfigError
+
+Asked = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
+Precision = Literal["fp32", "bf16", "fp16", "fp64"]
+
+_BF16_SINCE = (8, 0)  # A100 and newer compute in bf16; V100 (7.0) and T4 (7.5) in fp16 only
+_UNSTABLE_IN_BF16_ON_CPU = ("mobilenet_v2",)  # oneDNN's weight gradient of dilated depthwise convolutions
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the choice depends on.
+
+    Attributes:
+        capability: of the GPU, e.g. (7, 0) for a V100.
+        archs: what this build of PyTorch has GPU kernels for, as `torch.cuda.get_arch_list` says.
+        cpu_bf16: whether the processor multiplies in bf16.
+    """
+
+    device: Literal["cuda", "cpu"]
+    capability: tuple[int, int] = (0, 0)
+    archs: tuple[str, ...] = ()
+    cpu_bf16: bool = False
+
+
+def hardware() -> Hardware:
+    """Look at this machine."""
+    if torch.cuda.is_available():
+        return Hardware("cuda", torch.cuda.get_device_capability(), tuple(torch.cuda.get_arch_list()))
+    return Hardware("cpu", cpu_bf16=_cpu_has_bf16())
+
+
+def choose_precision(asked: Asked, machine: Hardware, backbone: str = "") -> Precision:
+    """Choose the format to train in.
+
+    `auto` is bf16 on GPUs of compute capability 8.0 and newer, fp16 with gradient scaling on older ones, and on
+    CPUs bf16 where the processor computes in it, else fp32. Dilated depthwise convolutions (mobilenet_v2) give
+    non-finite weight gradients in bf16 on CPUs, so `auto` keeps that backbone in fp32 there. `fp64` is for
+    verification: sums in another order then agree to 1e-13 or so.
+
+    Raises:
+        ConfigError: the format does not exist on this device, or PyTorch has no kernels for it.
+    """
+    where = "engine.precision"
+    if machine.device == "cpu":
+        if asked == "fp16":
+            raise ConfigError("fp16 needs a GPU", where=where, fix="use fp32 or bf16 on CPUs")
+        if asked == "auto":
+            return "bf16" if machine.cpu_bf16 and backbone not in _UNSTABLE_IN_BF16_ON_CPU else "fp32"
+        return asked
+    major, minor = machine.capability
+    if not has_kernels(machine.capability, machine.archs):
+        raise ConfigError(
+            f"this PyTorch has no kernels for the GPU, sm_{major}{minor}; it has {', '.join(machine.archs)}",
+            fix="install a build with them: for a V100 one for CUDA 12.6 or older",
+        )
+    if asked == "bf16" and machine.capability < _BF16_SINCE:
+        raise ConfigError(f"bf16 does not exist on sm_{major}{minor}", where=where, fix="use fp16 or auto")
+    if asked == "auto":
+        return "bf16" if machine.capability >= _BF16_SINCE else "fp16"
+    return asked
+
+
+def has_kernels(capability: tuple[int, int], archs: tuple[str, ...]) -> bool:
+    """Whether code compiled for `archs` runs on a GPU of that capability.
+
+    Machine code (sm_XY) runs on the same major version from its minor one up, intermediate code (compute_XY) on
+    everything newer. A list without either (another vendor's) is taken to fit.
+    """
+    major, minor = capability
+    found = [match for arch in archs if (match := re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", arch))]
+    for match in found:
+        kind, of = match[1], (int(match[2]), int(match[3]))
+        exact = match[4] == "a"  # architecture-specific code runs nowhere else
+        newer = of[0] == major and of[1] <= minor if kind == "sm" else of <= capability
+        if of == capability if exact else newer:
+            return True
+    return not found
+
+
+def wide(x: Tensor) -> Tensor:
+    """Return half precision as float32, the rest as it is: what losses, norms and probabilities are computed in."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _cpu_has_bf16() -> bool:
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return False
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpuinfo:
+            return "avx512_bf16" in cpuinfo.read()
+    except OSError:
+        return False
