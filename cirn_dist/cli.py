@@ -6,14 +6,15 @@ import dataclasses
 import json as json_module
 import logging
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cirn_dist.cli_paper import show_app, tables
+from cirn_dist.cli_run import Json, demo, run
 from cirn_dist.cli_shards import bench_app, pack, shards_app
+from cirn_dist.cli_sweep import sweep_app
 from cirn_dist.errors import CirnError
 
 app = typer.Typer(
@@ -22,47 +23,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(demo)
+app.command()(run)
 app.command()(pack)
 app.command()(tables)
 app.add_typer(shards_app, name="shards")
+app.add_typer(sweep_app, name="sweep")
 app.add_typer(bench_app, name="bench")
 app.add_typer(show_app, name="show")
-
-Out = Annotated[Path | None, typer.Option(help="Folder of the run; started again in it, a run continues.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")]
-Until = Annotated[str | None, typer.Option(metavar="STAGE", help="End after this stage.")]
-Minutes = Annotated[
-    float | None, typer.Option("--max-minutes", min=0, help="Save and end in time to be gone after so many minutes.")
-]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
-
-
-@app.command()
-def demo(
-    smoke: Annotated[bool, typer.Option("--smoke", help="The same, tiny: under two minutes on two cores.")] = False,
-    out: Out = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    json: Json = None,
-    until: Until = None,
-    max_minutes: Minutes = None,
-    overrides: Overrides = None,
-) -> None:
-    """Run the whole pipeline on two procedural street domains; needs no data and no GPU."""
-    name = "smoke" if smoke else "demo"
-    _start(name, [f"seed={seed}", *(overrides or [])], out or Path("runs") / name, json, until, max_minutes)
-
-
-@app.command()
-def run(
-    config: Annotated[str, typer.Argument(help="A YAML file, or the name of one that ships, e.g. gta5_cityscapes.")],
-    overrides: Overrides = None,
-    out: Out = None,
-    json: Json = None,
-    until: Until = None,
-    max_minutes: Minutes = None,
-) -> None:
-    """Run the pipeline of a configuration, or continue it."""
-    _start(config, overrides or [], out, json, until, max_minutes)
 
 
 @app.command()
@@ -104,25 +72,6 @@ def import_weights(
     Console().print(import_table(found))
     if json is not None:
         json.write_text(json_module.dumps(dataclasses.asdict(found), indent=1, default=str), encoding="utf-8")
-
-
-def _start(
-    config: str,
-    overrides: list[str],
-    out: Path | None,
-    json: Path | None,
-    until: str | None,
-    max_minutes: float | None,
-) -> None:
-    deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes  # torch's import counts too
-    # Imported here: torch takes seconds, and `--help` or a spelling mistake in a key should not.
-    from cirn_dist.configfile import load
-
-    settings = load(config, overrides)
-
-    from cirn_dist.start import start
-
-    start(settings, out or Path("runs") / settings.name, json, until=until, deadline=deadline)
 
 
 def main() -> None:

@@ -1,11 +1,13 @@
-"""Sweeps: a plain YAML file of base configurations and values, expanded to one run per point.
+"""Sweeps: a plain YAML file of base configurations, values and seeds, expanded to one run per point.
 
-A point is a pure function of the file and its index, so that a job array can start it by its number.
+A point is a pure function of the file and its index, so that a job array can start it by its number. Seeds vary
+slowest: more of them add points at the end, and those there are keep their indices and names.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,43 +21,90 @@ from cirn_dist.resources import resource
 
 
 class Sweep(Section):
-    """A sweep file: every base with every combination of the values."""
+    """A sweep file: every base with every combination of the values, for every seed."""
 
     bases: tuple[str, ...] = Field(min_length=1)
     settings: dict[str, Any] = Field(default_factory=dict, description="dotted key -> value, the same in all points")
-    over: dict[str, tuple[Any, ...]] = Field(min_length=1, description="dotted key -> values, the last varies fastest")
+    over: dict[str, tuple[Any, ...]] = Field(
+        default_factory=dict, description="dotted key -> values, the last varies fastest"
+    )
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a sweep: its name, its configuration, and the overrides to load it with."""
+    """One run of a sweep.
+
+    Attributes:
+        name: of the run and its folder.
+        base: the configuration.
+        values: what the sweep varies, by dotted key, without the seed.
+        overrides: what to load the configuration with.
+    """
 
     name: str
     base: str
+    seed: int
+    values: dict[str, Any]
     overrides: tuple[str, ...]
 
+    @property
+    def setting(self) -> str:
+        """The varied values in short, e.g. `k 2`."""
+        return ", ".join(f"{short(key)} {_text(value)}" for key, value in self.values.items())
 
-def points(name: str) -> list[Point]:
+
+def points(name: str, seeds: Sequence[int] = ()) -> list[Point]:
     """Return the points of a sweep, by path or by its name in configs/sweeps.
 
+    Args:
+        seeds: in place of the file's.
+
     Raises:
-        ConfigError: no such file, or not a sweep.
+        ConfigError: no such file, not a sweep, or two points that are the same.
     """
     path = Path(name) if Path(name).is_file() else resource("configs", f"sweeps/{name.removeprefix('sweeps/')}")
     try:
         sweep = Sweep.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError) as error:
-        raise ConfigError(f"not a sweep: {error}", where=path, fix="write bases, over and settings") from None
+        raise ConfigError(f"not a sweep: {error}", where=path, fix="write bases, over, settings and seeds") from None
     combinations = itertools.product(*sweep.over.values())
     chosen = [dict(zip(sweep.over, values, strict=True)) for values in combinations]
-    return [_point(base, sweep.settings, values) for base in sweep.bases for values in chosen]
+    found = [
+        _point(base, seed, sweep.settings, values)
+        for seed in seeds or sweep.seeds
+        for base in sweep.bases
+        for values in chosen
+    ]
+    names = [point.name for point in found]
+    for one in names:
+        if names.count(one) > 1:
+            raise ConfigError(f"two points are {one}", where=path, fix="give every base, value and seed once")
+    return found
 
 
-def _point(base: str, settings: dict[str, Any], values: dict[str, Any]) -> Point:
-    tags = [f"{key.rpartition('.')[2]}{str(value).lower()}" for key, value in values.items()]
-    name = "-".join([base, *tags])
-    given = settings | values | {"name": name}
-    return Point(name, base, tuple(f"{key}={_text(value)}" for key, value in given.items()))
+def point(name: str, index: int, seeds: Sequence[int] = ()) -> Point:
+    """Return one point of a sweep.
+
+    Raises:
+        ConfigError: as `points`, or there is no such index.
+    """
+    found = points(name, seeds)
+    if not 0 <= index < len(found):
+        raise ConfigError(f"no point {index}", where=name, fix=f"it has {len(found)}: 0 to {len(found) - 1}")
+    return found[index]
+
+
+def short(key: str) -> str:
+    """Return the last part of a dotted key."""
+    return key.rpartition(".")[2]
+
+
+def _point(base: str, seed: int, settings: dict[str, Any], values: dict[str, Any]) -> Point:
+    tags = [f"{short(key)}{str(value).lower()}" for key, value in values.items()]
+    name = "-".join([Path(base).stem, *tags, f"seed{seed}"])
+    given = settings | values | {"seed": seed, "name": name}
+    return Point(name, base, seed, values, tuple(f"{key}={_text(value)}" for key, value in given.items()))
 
 
 def _text(value: Any) -> str:

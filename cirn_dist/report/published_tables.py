@@ -40,14 +40,18 @@ class Run:
         """
         results, file = read_results(folder), folder / "config.yaml"
         config: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        data = config.get("data", {})
-        recipe = data.get("source", {}).get("recipe")
-        task = recipe if recipe in get_args(Task) and data.get("target", {}).get("recipe") == "cityscapes" else None
-        return cls(results, task, config.get("model", {}).get("acm", {}).get("k"))
+        return cls(results, task_of(config), config.get("model", {}).get("acm", {}).get("k"))
 
     def row(self, title: str) -> Row | None:
         """Return the row of a title, of the last round where there are several."""
         return next((row for row in reversed(self.results.rows) if row.title.partition(", round")[0] == title), None)
+
+
+def task_of(config: dict[str, Any]) -> Task | None:
+    """Return the task of the paper that a configuration is of, if any."""
+    data = config.get("data", {})
+    recipe: Task = data.get("source", {}).get("recipe")
+    return recipe if recipe in get_args(Task) and data.get("target", {}).get("recipe") == "cityscapes" else None
 
 
 def tables(runs: Sequence[Run]) -> RenderableType:
@@ -116,12 +120,13 @@ def _ablation(runs: Sequence[Run]) -> Table:
         table.add_column(run.results.name, justify="right", overflow="fold")
     for title in ABLATION["gta5"]:
         rows = [(run, run.row(title)) for run in runs]
-        ours = [DASH if row is None else percent(_mean(run, row)) for run, row in rows]
+        ours = [DASH if row is None else percent(headline(run, row)) for run, row in rows]
         table.add_row(title, *(_number(ABLATION[task][title]) for task in get_args(Task)), *ours)
     return table
 
 
-def _mean(run: Run, row: Row) -> float | None:
+def headline(run: Run, row: Row) -> float | None:
+    """Return a row's mIoU as the paper's Tables 3 and 4 have it."""
     return mean_over(row, run.results.classes, run.task)[0] if run.task else row.miou
 
 

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+# What launch/slurm exports, so that a launcher passes signals on and gives its ranks time to save.
+PATIENT = {"PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGUSR1,SIGINT", "PET_SHUTDOWN_TIMEOUT": "300"}
 
 
 def free_port() -> int:
@@ -17,10 +19,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def launch(
-    ranks: int, *arguments: object, launcher: str = "accelerate", timeout: float = 240
-) -> subprocess.CompletedProcess[str]:
-    """Run `python -m cirn_dist ARGUMENTS` on `ranks` CPU ranks."""
+def start(ranks: int, *arguments: object, launcher: str = "accelerate") -> subprocess.Popen[str]:
+    """Start `python -m cirn_dist ARGUMENTS` on `ranks` CPU ranks; returns the launcher's process."""
     own = ["-m", "cirn_dist", *map(str, arguments)]
     port = str(free_port())
     if launcher == "accelerate":
@@ -28,8 +28,21 @@ def launch(
                 "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]  # fmt: skip
     else:
         head = ["torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", port]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"} | PATIENT
+    return subprocess.Popen(
         [sys.executable, "-m", *head, *own],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout, check=False,
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def launch(
+    ranks: int, *arguments: object, launcher: str = "accelerate", timeout: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m cirn_dist ARGUMENTS` on `ranks` CPU ranks to its end."""
+    process = start(ranks, *arguments, launcher=launcher)
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    except BaseException:
+        process.kill()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)

@@ -9,17 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import MINI, Command
 from launching import launch
+from runs import COMPONENTS, assert_close
 
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.data.index import ShardSet
-
-COMPONENTS = {
-    "source": ["segmenter"],
-    "translate": ["generator_s2t", "generator_t2s", "discriminator_s", "discriminator_t"],
-    "adapt": ["segmenter", "discriminator"],
-    "self_train": ["segmenter"],
-}
-
 
 @pytest.fixture(scope="module")
 def on_two_ranks(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,18 +20,6 @@ def on_two_ranks(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = launch(2, "run", mini, "--out", out)
     assert done.returncode == 0, done.stderr[-3000:]
     return out
-
-
-def assert_close(expected_run: Path, found_run: Path, stage: str, component: str) -> None:
-    one, other = (Store(run / stage / "checkpoints").latest() for run in (expected_run, found_run))
-    assert one is not None
-    assert other is not None
-    expected, found = one.read(component), other.read(component)
-    assert expected.keys() == found.keys()
-    for key, tensor in expected.items():
-        scale = tensor.double().abs().max().clamp_min(1e-6)
-        worst = ((found[key].double() - tensor.double()).abs().max() / scale).item()
-        assert worst < 1e-5, f"{stage}/{component}: {key} differs by {worst:.1e} of its largest value"
 
 
 @pytest.mark.slow

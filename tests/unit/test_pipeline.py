@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +14,11 @@ import pytest
 import yaml
 from conftest import MINI, ROOT, Command
 from PIL import Image
+from runs import TRAINED, wait_for, weights
 
 from cirn_dist.checkpoint.store import Store, verify
 from cirn_dist.data.index import ShardSet
 from cirn_dist.data.streets import render
-
-TRAINED = ("source", "source_control", "translate", "cir", "adapt", "adapt_control", "self_train")
-
-
-def weights(run: Path, stages: tuple[str, ...] = TRAINED) -> dict[str, str]:
-    """Return the hash of every component of every stage's last checkpoint."""
-    hashes = {}
-    for stage in stages:
-        newest = Store(run / stage / "checkpoints").latest()
-        assert newest is not None, f"{run / stage}: no valid checkpoint"
-        manifest = json.loads((newest.path / "MANIFEST.json").read_text())
-        hashes |= {f"{stage}/{name}": facts["sha256"] for name, facts in manifest.items() if name != "state.json"}
-    return hashes
 
 
 def test_every_stage_leaves_a_valid_finished_checkpoint_and_a_log(finished_run: Path) -> None:
@@ -143,11 +130,3 @@ def test_training_never_reads_a_target_label(tmp_path: Path, cirn_dist: Command)
     rows = json.loads((tmp_path / "b/results.json").read_text())["rows"]
     assert [row["miou"] for row in rows] == [None] * 4
     assert (tmp_path / "b/report.html").is_file()
-
-
-def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not (file.is_file() and file.stat().st_size):
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

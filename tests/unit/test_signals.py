@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Command
+from runs import wait_for, weights
 from stagerun import stage_run
-from test_pipeline import wait_for, weights
 
 from cirn_dist.engine import signals
 from cirn_dist.engine.signals import Stopped, StopRequest

@@ -1,0 +1,72 @@
+"""The command line's verbs that start a run, demo and run, and how they do it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Out = Annotated[Path | None, typer.Option(help="Folder of the run; started again in it, a run continues.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")]
+Until = Annotated[str | None, typer.Option(metavar="STAGE", help="End after this stage.")]
+Minutes = Annotated[
+    float | None, typer.Option("--max-minutes", min=0, help="Save and end in time to be gone after so many minutes.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the configuration, print the run's folder, and end.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
+
+
+def demo(
+    smoke: Annotated[bool, typer.Option("--smoke", help="The same, tiny: under two minutes on two cores.")] = False,
+    out: Out = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json: Json = None,
+    until: Until = None,
+    max_minutes: Minutes = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run the whole pipeline on two procedural street domains; needs no data and no GPU."""
+    name = "smoke" if smoke else "demo"
+    settings = [f"seed={seed}", *(overrides or [])]
+    begin(name, settings, out or Path("runs") / name, json, until=until, max_minutes=max_minutes)
+
+
+def run(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of one that ships, e.g. gta5_cityscapes.")],
+    overrides: Overrides = None,
+    out: Out = None,
+    json: Json = None,
+    until: Until = None,
+    max_minutes: Minutes = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Run the pipeline of a configuration, or continue it."""
+    begin(config, overrides or [], out, json, until=until, max_minutes=max_minutes, dry_run=dry_run)
+
+
+def begin(
+    config: str,
+    overrides: list[str],
+    out: Path | None,
+    json: Path | None,
+    *,
+    until: str | None = None,
+    max_minutes: float | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Load a configuration and start its run, in `runs/NAME` unless `out` says where."""
+    deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes  # torch's import counts too
+    # Imported here: torch takes seconds, and `--help` or a spelling mistake in a key should not.
+    from cirn_dist.configfile import load
+
+    settings = load(config, overrides)
+    folder = out or Path("runs") / settings.name
+    if dry_run:
+        print(folder)
+        return
+
+    from cirn_dist.start import start
+
+    start(settings, folder, json, until=until, deadline=deadline)

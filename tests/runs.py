@@ -1,0 +1,54 @@
+"""Run folders in tests: what their weights are, whether two agree, and waiting for one to get somewhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cirn_dist.checkpoint.store import Store
+
+TRAINED = ("source", "source_control", "translate", "cir", "adapt", "adapt_control", "self_train")
+COMPONENTS = {
+    "source": ["segmenter"],
+    "translate": ["generator_s2t", "generator_t2s", "discriminator_s", "discriminator_t"],
+    "adapt": ["segmenter", "discriminator"],
+    "self_train": ["segmenter"],
+}
+
+
+def weights(run: Path, stages: tuple[str, ...] = TRAINED) -> dict[str, str]:
+    """Return the hash of every component of every stage's last checkpoint."""
+    hashes = {}
+    for stage in stages:
+        newest = Store(run / stage / "checkpoints").latest()
+        assert newest is not None, f"{run / stage}: no valid checkpoint"
+        manifest = json.loads((newest.path / "MANIFEST.json").read_text())
+        hashes |= {f"{stage}/{name}": facts["sha256"] for name, facts in manifest.items() if name != "state.json"}
+    return hashes
+
+
+def assert_close(expected_run: Path, found_run: Path, stage: str, component: str) -> None:
+    one, other = (Store(run / stage / "checkpoints").latest() for run in (expected_run, found_run))
+    assert one is not None
+    assert other is not None
+    expected, found = one.read(component), other.read(component)
+    assert expected.keys() == found.keys()
+    for key, tensor in expected.items():
+        scale = tensor.double().abs().max().clamp_min(1e-6)
+        worst = ((found[key].double() - tensor.double()).abs().max() / scale).item()
+        assert worst < 1e-5, f"{stage}/{component}: {key} differs by {worst:.1e} of its largest value"
+
+
+def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
+    wait_until(lambda: file.is_file() and file.stat().st_size > 0, process)
+
+
+def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
