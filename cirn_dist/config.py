@@ -146,6 +146,9 @@ class Translate(Section):
     d_layers: int = Field(3, ge=1, description="3 is the 70x70 PatchGAN")
     pool: int = Field(50, ge=0, description="translated images remembered for the discriminators")
     constant_share: float = Field(0.5, ge=0, le=1)
+    panel_every: int = Field(5000, ge=0, description="iterations between pictures of the training; 0 draws none")
+    quality_images: int = Field(200, ge=0, description="images of each set that the CIR's quality is measured on")
+    checkpoint_activations: bool = Field(False, description="recompute the generators' blocks in the backward pass")
     clip_norm: float | None = Field(None, gt=0)
     load_width: int | None = Field(
         None, ge=8, description="images are scaled to this width before the crop; null keeps the packed size"

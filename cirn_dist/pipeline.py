@@ -20,6 +20,7 @@ from cirn_dist.report.results import Control, Results, Row, write_results
 from cirn_dist.stages.adapt import adapt
 from cirn_dist.stages.parts import of_round
 from cirn_dist.stages.pseudo_label import pseudo_label
+from cirn_dist.stages.quality import measure_quality
 from cirn_dist.stages.render import render
 from cirn_dist.stages.scoring import StageScores, score_stage, write_cir_panels
 from cirn_dist.stages.self_train import self_train
@@ -132,6 +133,7 @@ class _Walk:
         if run.config.translate.method == "cyclegan":
             self.train("translate", lambda: translate(run, source, target), scores=False)
         cir = self.make("render", lambda: render(run, source, target))
+        measure_quality(run, source, target, cir)
         write_cir_panels(run, source, cir)
         self.train("cir", lambda: train_supervised(run, "cir", cir, run.config.cir, self.domains.scored))
         return cir

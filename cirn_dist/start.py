@@ -33,6 +33,7 @@ _FREE = ("data.workers", "data.max_bad", "data.source.raw", "data.target.raw",
          "engine.precision", "engine.micro_batch", "engine.keep", "engine.checkpoint_every",
          "engine.log_every", "engine.trackers", "engine.max_nonfinite", "engine.check_replicas_every",
          "engine.ranks", "engine.start_timeout", "engine.step_timeout",
+         "translate.checkpoint_activations", "translate.panel_every", "translate.quality_images",
          "render.batch", "render.precision", "evaluate.batch", "evaluate.panels")  # fmt: skip
 
 

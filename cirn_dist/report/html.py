@@ -19,6 +19,7 @@ from cirn_dist.report.results import read_curve, read_results, replace_text
 from cirn_dist.report.style import CSS
 from cirn_dist.report.trackers import FILE_NAME as METRICS
 from cirn_dist.report.trackers import Metrics, read_metrics
+from cirn_dist.report.translation import translation
 
 FILE_NAME = "report.html"
 
@@ -45,6 +46,7 @@ def write_report(run: Path) -> Path:
         body += [pictures.panels(found, results), pictures.gates(found, results)]
     body += [
         pictures.pairs(read_pairs(run)),
+        translation(run),
         training.losses(logs, results),
         training.diagnostics(logs, results),
         training.pseudo_labels(_pseudo_labels_by_round(run), results),

@@ -128,6 +128,16 @@ def compose(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str], width:
     return canvas
 
 
+def stacked(images: Sequence[Image.Image]) -> Image.Image:
+    """Put pictures under one another, on white."""
+    canvas = Image.new("RGB", (max(one.width for one in images), sum(one.height for one in images)), "white")
+    top = 0
+    for one in images:
+        canvas.paste(one, (0, top))
+        top += one.height
+    return canvas
+
+
 def figure(run: Path, stages: Sequence[str], palette: Palette, count: int = 4) -> Image.Image | None:
     """Compose the first panels of a run as the paper's Figure 4, None where the run has none."""
     panels = read_panels(run)[:count]

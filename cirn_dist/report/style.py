@@ -66,6 +66,7 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .axis { display: flex; justify-content: space-between; color: var(--soft); font-size: 12px;
   font-variant-numeric: tabular-nums; margin: -6px 0 0; }
 .axis span { width: 0; display: flex; justify-content: center; }
+.alarm { border-left: 3px solid var(--loss); padding-left: 12px; margin-bottom: 10px; }
 .keys { display: flex; flex-wrap: wrap; gap: 6px 18px; font-size: 13px; color: var(--soft); }
 .keys span { display: inline-flex; align-items: center; gap: 7px; }
 

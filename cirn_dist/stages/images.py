@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 from cirn_dist.data.index import Sample, ShardSet
@@ -85,6 +86,17 @@ def relabelling(run: Run, shards: ShardSet, domain: str) -> npt.NDArray[np.uint8
     if shards.label_space is None or shards.label_space.name == run.labels.name:
         return None
     return mapping(shards.label_space, run.labels, getattr(run.config.data, domain).map_labels)
+
+
+def spread_over(total: int, count: int) -> list[int]:
+    """Return `count` indices evenly spread over range(total)."""
+    return sorted({int(i) for i in np.linspace(0, total - 1, min(count, total)).round()})
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """Return an image tensor (3, H, W) in [-1, 1] as an 8-bit RGB image."""
+    scaled = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(scaled.permute(1, 2, 0).cpu().numpy())
 
 
 def _pixels(arrays: Sequence[npt.NDArray[np.uint8]], device: torch.device) -> Tensor:

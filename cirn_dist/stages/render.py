@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from PIL import Image
-from torch import Tensor
 
 from cirn_dist.data.decode import CODECS, encode_image
 from cirn_dist.data.index import Sample, ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import TrainingError
 from cirn_dist.stages.derived import derive_set, derived_set
-from cirn_dist.stages.images import read_images
+from cirn_dist.stages.images import read_images, to_image
 from cirn_dist.stages.readymade import readymade
 from cirn_dist.stages.translators import depends_on, translator
 
@@ -52,9 +50,3 @@ def render(run: Run, source: ShardSet, target: ShardSet) -> ShardSet:
                 yield source.key(index), {CODECS[codec]: encode_image(to_image(output), codec)} | kept
 
     return derive_set(run, "render", source, samples, label_space=source.label_space, made=made)
-
-
-def to_image(pixels: Tensor) -> Image.Image:
-    """Return an image tensor (3, H, W) in [-1, 1] as an 8-bit RGB image."""
-    scaled = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return Image.fromarray(scaled.permute(1, 2, 0).cpu().numpy())

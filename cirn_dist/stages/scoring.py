@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from pydantic import BaseModel
@@ -16,9 +15,8 @@ from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.report.heat import save_map
 from cirn_dist.report.results import Best, Scores, replace_text
 from cirn_dist.stages.evaluate import adabn, evaluate, label_map, predict
-from cirn_dist.stages.images import label_of, read_images, relabelling
+from cirn_dist.stages.images import label_of, read_images, relabelling, spread_over, to_image
 from cirn_dist.stages.parts import load_segmenter
-from cirn_dist.stages.render import to_image
 from cirn_dist.stages.validation import best_score
 
 
@@ -67,7 +65,7 @@ def write_panels(run: Run, stage: str, segmenter: Segmenter, images: ShardSet) -
     """Write a stage's predictions of some target images, spread over the set, as train-id PNGs beside the images."""
     if not run.runtime.main:
         return
-    for chosen in read_images(images, _spread(len(images), run.config.evaluate.panels), 1, run.runtime.device):
+    for chosen in read_images(images, spread_over(len(images), run.config.evaluate.panels), 1, run.runtime.device):
         index, sample = chosen.indices[0], chosen.samples[0]
         folder = run.folder / "panels" / f"{index:06d}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +95,7 @@ def write_cir_panels(run: Run, source: ShardSet, cir: ShardSet) -> None:
     """Write some pairs of a source image and its translation."""
     if not run.runtime.main:
         return
-    places = _spread(len(source), run.config.evaluate.panels)
+    places = spread_over(len(source), run.config.evaluate.panels)
     device = torch.device("cpu")
     pairs = zip(read_images(source, places, 1, device), read_images(cir, places, 1, device), strict=True)
     for before, after in pairs:
@@ -105,8 +103,3 @@ def write_cir_panels(run: Run, source: ShardSet, cir: ShardSet) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         to_image(before.pixels[0]).save(folder / "source.png")
         to_image(after.pixels[0]).save(folder / "cir.png")
-
-
-def _spread(total: int, count: int) -> list[int]:
-    """Return `count` indices evenly spread over range(total)."""
-    return sorted({int(i) for i in np.linspace(0, total - 1, min(count, total)).round()})

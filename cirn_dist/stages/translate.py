@@ -6,7 +6,7 @@ its D_S.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -15,76 +15,55 @@ from cirn_dist import losses
 from cirn_dist.config import Translate
 from cirn_dist.data.index import ShardSet
 from cirn_dist.engine.loop import Training, fit
-from cirn_dist.engine.players import Player, build_player
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Losses, Pass
-from cirn_dist.models.cyclegan import Generator
-from cirn_dist.models.discriminators import PatchDiscriminator
-from cirn_dist.models.pool import ImagePool
-from cirn_dist.schedule import constant_then_linear, lr_factor
-from cirn_dist.seeds import derive
 from cirn_dist.stages.colours import TargetColours
+from cirn_dist.stages.gan_parts import Pools, gan_players
 from cirn_dist.stages.parts import load_segmenter, stream
+from cirn_dist.stages.watch import Watch
 
-GENERATORS = ("generator_s2t", "generator_t2s")
-
-
-def build_generator(run: Run, component: str) -> Generator:
-    """Build one generator, its random weights a function of the run's seed."""
-    settings = run.config.translate
-    torch.manual_seed(derive(run.config.seed, component))
-    return Generator(
-        settings.ngf, settings.blocks, residual_output=settings.residual_output, upsampling=settings.upsampling
-    )
+# (component, images) -> images or logits
+Call = Callable[[str, Tensor], Tensor]
 
 
 def translate(run: Run, source: ShardSet, target: ShardSet) -> None:
     """Train both generators and both discriminators."""
     settings = run.config.translate
-    generators = _player(run, "generators", {name: build_generator(run, name) for name in GENERATORS})
-    discriminators = _player(run, "discriminators", _build_discriminators(run))
+    players = gan_players(run)
+    generators, discriminators = players["generators"], players["discriminators"]
     pretrained = load_segmenter(run, "source").to(run.runtime.dtype)
     colours = TargetColours.measure(run, target) if settings.colour_match else None
     pools = Pools(run)
 
-    def translate_both_ways(batch: Batch, iteration: int) -> Losses:
+    def judge(component: str, images: Tensor) -> Tensor:
+        logits: Tensor = discriminators.raw(component)(images)  # frozen in the generators' pass
+        return logits
+
+    def translate_and_back(batch: Batch, iteration: int) -> Losses:
         x_s, x_t = batch["source"]["image"], batch["target"]["image"]
         if colours is not None:
             x_s = colours.give(x_s, batch["source"]["k"])
-        fake_t = generators("generator_s2t", x_s)
-        fake_s = generators("generator_t2s", x_t)
         batch["real"] = {"source": x_s, "target": x_t}
-        batch["fake"] = {"source": fake_s.detach(), "target": fake_t.detach()}
-        terms = {
-            "gan_s2t": losses.gan(discriminators.raw("discriminator_t")(fake_t), True, settings.gan),
-            "gan_t2s": losses.gan(discriminators.raw("discriminator_s")(fake_s), True, settings.gan),
-            "cycle_s": settings.lambda_cyc * losses.cycle(generators("generator_t2s", fake_t), x_s),
-            "cycle_t": settings.lambda_cyc * losses.cycle(generators("generator_s2t", fake_s), x_t),
-        }
-        if settings.lambda_identity > 0:
-            terms["identity_s"] = settings.lambda_identity * losses.cycle(generators("generator_t2s", x_s), x_s)
-            terms["identity_t"] = settings.lambda_identity * losses.cycle(generators("generator_s2t", x_t), x_t)
+        terms = generator_losses(generators, judge, batch, settings)
         if settings.lambda_sem > 0:
-            reference = _reference(pretrained, batch, settings)
-            terms["semantic"] = settings.lambda_sem * losses.semantic_consistency(
-                pretrained(fake_t, batch["source"].get("size")).p1, reference, settings.semantic_target
-            )
+            terms["semantic"] = settings.lambda_sem * semantic_loss(pretrained, batch, settings)
         return terms
 
     def tell_real_from_translated(batch: Batch, iteration: int) -> Losses:
-        terms = {}
-        for domain, component in (("target", "discriminator_t"), ("source", "discriminator_s")):
-            fakes = pools.exchange(domain, batch["fake"][domain], batch[domain]["k"].tolist())
-            on_real = discriminators(component, batch["real"][domain])
-            on_fake = discriminators(component, fakes)
-            terms[component] = losses.gan_discriminator(on_real, on_fake, settings.gan)
-        return terms
+        shown = {
+            domain: pools.exchange(domain, batch["fake"][domain].detach(), batch[domain]["k"].tolist())
+            for domain in ("source", "target")
+        }
+        return discriminator_losses(discriminators, batch["real"], shown, settings)
 
     training = Training(
         "translate",
         settings.iterations,
-        players={"generators": generators, "discriminators": discriminators},
-        passes=[Pass("generators", translate_both_ways), Pass("discriminators", tell_real_from_translated)],
+        players=players,
+        passes=[
+            Pass("generators", translate_and_back, observe=Watch(run).observe),
+            Pass("discriminators", tell_real_from_translated),
+        ],
         streams={
             "source": stream(run, source, settings.augment, "source", width=settings.load_width),
             "target": stream(run, target, settings.augment, "target", width=settings.load_width),
@@ -95,56 +74,49 @@ def translate(run: Run, source: ShardSet, target: ShardSet) -> None:
     fit(training, run)
 
 
-def _reference(pretrained: nn.Module, batch: Batch, settings: Translate) -> Tensor:
-    """Return what L_sem compares the translated image with: labels, or the frozen net's logits before translation."""
+def generator_losses(generators: Call, discriminators: Call, batch: Batch, settings: Translate) -> Losses:
+    """Return what G and F pay (eqs. 1 to 3): fooling D_T and D_S, and coming back to where they started.
+
+    Translations and reconstructions are left in the batch, by the domain they look like.
+    """
+    x_s, x_t = batch["real"]["source"], batch["real"]["target"]
+    fake_t, fake_s = generators("generator_s2t", x_s), generators("generator_t2s", x_t)
+    back_s, back_t = generators("generator_t2s", fake_t), generators("generator_s2t", fake_s)
+    batch["fake"] = {"source": fake_s, "target": fake_t}
+    batch["reconstructed"] = {"source": back_s.detach(), "target": back_t.detach()}
+    terms = {
+        "gan_s2t": losses.gan(discriminators("discriminator_t", fake_t), True, settings.gan),
+        "gan_t2s": losses.gan(discriminators("discriminator_s", fake_s), True, settings.gan),
+        "cycle_s": settings.lambda_cyc * losses.cycle(back_s, x_s),
+        "cycle_t": settings.lambda_cyc * losses.cycle(back_t, x_t),
+    }
+    if settings.lambda_identity > 0:  # CycleGAN's own option: an image that is already there should stay
+        terms["identity_s"] = settings.lambda_identity * losses.cycle(generators("generator_t2s", x_s), x_s)
+        terms["identity_t"] = settings.lambda_identity * losses.cycle(generators("generator_s2t", x_t), x_t)
+    return terms
+
+
+def semantic_loss(pretrained: nn.Module, batch: Batch, settings: Translate) -> Tensor:
+    """Return L_sem (eq. 4) of the translated source images, by the frozen net of the source stage.
+
+    Its parameters get no gradient, the translated image does. It normalises the image itself, as it was trained.
+    """
+    size = batch["source"].get("size")
+    after = pretrained(batch["fake"]["target"], size).p1
     if settings.semantic_target == "ground_truth":
-        labels: Tensor = batch["source"]["label"]
-        return labels
+        return losses.semantic_consistency(after, batch["source"]["label"])
     with torch.no_grad():
-        before: Tensor = pretrained(batch["source"]["image"], batch["source"].get("size")).p1
-    return before
+        before = pretrained(batch["source"]["image"], size).p1
+    return losses.semantic_consistency(after, before, settings.semantic_target)
 
 
-def _build_discriminators(run: Run) -> dict[str, nn.Module]:
-    settings = run.config.translate
-    networks: dict[str, nn.Module] = {}
-    for component in ("discriminator_s", "discriminator_t"):
-        torch.manual_seed(derive(run.config.seed, component))
-        networks[component] = PatchDiscriminator(settings.ndf, settings.d_layers)
-    return networks
-
-
-def _player(run: Run, name: str, networks: Mapping[str, nn.Module]) -> Player:
-    settings = run.config.translate
-    scale = lr_factor(run.config.engine.lr_scaling, "adam", run.config.engine.images_per_step)
-    parameters = [p for network in networks.values() for p in network.parameters()]
-    return build_player(
-        name,
-        networks,
-        lambda: torch.optim.Adam(parameters, settings.lr, betas=settings.betas),
-        lambda i: scale * constant_then_linear(i, settings.iterations, settings.constant_share),
-        run.runtime,
-        clip_norm=settings.clip_norm,
-    )
-
-
-class Pools:
-    """The two pools of earlier translations, one per discriminator."""
-
-    def __init__(self, run: Run) -> None:
-        size, lanes = run.config.translate.pool, run.config.engine.images_per_step
-        self.device = run.runtime.device
-        self.pools = {d: ImagePool(size, lanes, seed=run.config.seed, name=d) for d in ("source", "target")}
-
-    def exchange(self, domain: str, images: Tensor, ks: list[int]) -> Tensor:
-        """Show the discriminator of `domain` these translations, or earlier ones."""
-        return self.pools[domain].exchange(images, ks)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return this rank's lanes of both pools."""
-        return {key: tensor for pool in self.pools.values() for key, tensor in pool.tensors().items()}
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the whole state of both pools."""
-        for pool in self.pools.values():
-            pool.load(tensors, self.device)
+def discriminator_losses(
+    discriminators: Call, real: dict[str, Tensor], shown: dict[str, Tensor], settings: Translate
+) -> Losses:
+    """Return what D_T and D_S pay (eqs. 1 and 2) on real images and on translated ones of their domain."""
+    return {
+        component: losses.gan_discriminator(
+            discriminators(component, real[domain]), discriminators(component, shown[domain]), settings.gan
+        )
+        for domain, component in (("target", "discriminator_t"), ("source", "discriminator_s"))
+    }

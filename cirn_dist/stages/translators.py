@@ -22,8 +22,8 @@ from cirn_dist.models.tiling import tiled
 from cirn_dist.precision import choose_precision, hardware
 from cirn_dist.seeds import derive
 from cirn_dist.stages.colours import TargetColours
+from cirn_dist.stages.gan_parts import build_generator
 from cirn_dist.stages.images import read_images
-from cirn_dist.stages.translate import build_generator
 
 # (images (N, 3, H, W) in [-1, 1], their indices in the source set) -> translated images of the same form
 Translator = Callable[[Tensor, Sequence[int]], Tensor]
@@ -52,7 +52,7 @@ class _TrainedGenerator:
     """G: S -> T of the finished stage 1, on whole images or tiles, in the precision of rendering."""
 
     def __init__(self, run: Run, target: ShardSet) -> None:
-        self.run, self.generator = run, build_generator(run, "generator_s2t")
+        self.run, self.generator = run, build_generator(run.config.translate, run.config.seed, "generator_s2t")
         load_component(self.generator, run.finished("translate"), "generator_s2t")
         self.generator.to(run.runtime.device).eval().requires_grad_(False)
         self.colours = TargetColours.measure(run, target) if run.config.translate.colour_match else None

@@ -209,12 +209,12 @@ def test_the_pipeline_does_not_know_which_method_it_was(mini: Path, tmp_path: Pa
 
 def test_the_precision_of_rendering_is_an_option(domains: Domains, tmp_path: Path) -> None:
     """A checkpoint of stage 1 written by hand, rendered in float32 and in bfloat16."""
-    from cirn_dist.stages.translate import build_generator
+    from cirn_dist.stages.gan_parts import build_generator
 
     found = {}
     for name, override in {"fp32": "render.batch=2", "bf16": "render.precision=bf16"}.items():
         run = stage_run(tmp_path / name, override, "translate.colour_match=false", "translate.residual_output=false")
-        generator = build_generator(run, "generator_s2t")
+        generator = build_generator(run.config.translate, run.config.seed, "generator_s2t")
         with torch.no_grad():
             generator.output.weight.mul_(20)
         state = {"stage": "translate", "finished": True, "label_space": "camvid11"}
