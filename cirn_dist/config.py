@@ -11,6 +11,7 @@ from cirn_dist.schedule import LrScaling
 
 Size = tuple[int, int]  # width, height, in pixels, as the paper writes them
 Option = int | float | str | bool | None
+Init = Literal["pretrained", "source", "cir", "adapt"]  # what a stage starts from: ImageNet, or a stage before it
 
 
 class Section(BaseModel):
@@ -106,7 +107,7 @@ class SegmenterTraining(Section):
     """How a stage trains the segmenter."""
 
     iterations: int = Field(100_000, ge=1)
-    init: Literal["pretrained", "source", "adapt"] = "pretrained"
+    init: Init = "pretrained"
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(2.5e-4, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -138,6 +139,8 @@ class Translate(Section):
     lambda_sem: float = Field(1.0, ge=0)
     semantic_target: Literal["ground_truth", "argmax", "logits"] = "ground_truth"
     colour_match: bool = Field(False, description="Reinhard's colour transfer to a target image before the generator")
+    colour_curve: bool = Field(False, description="colour_match: a tone curve in place of lightness's mean and spread")
+    colour_noise: bool = Field(False, description="colour_match: the target image's sensor noise too")
     ngf: int = Field(64, ge=1)
     blocks: int = Field(9, ge=1)
     residual_output: bool = Field(False, description="G(x) = x + n(x), n zero at the start")
@@ -170,6 +173,9 @@ class Adapt(SegmenterTraining):
     """Stage 2: adversarial adaptation, weighted pixel by pixel."""
 
     warmup: int = Field(5000, ge=0, description="iterations of linear warm-up and of unweighted adversarial loss")
+    acm_start: Literal["random", "classifier"] = Field(
+        "random", description="ACM's classifier where init gives a trained C: random, or a copy of C (short runs)"
+    )
     lambda_adv: float = Field(0.001, ge=0)
     lambda_cos: float = Field(40.0, ge=0)
     epsilon: float = Field(0.4, ge=0)
@@ -202,7 +208,7 @@ class PseudoLabel(Section):
 class SelfTrain(SegmenterTraining):
     """Stage 3: training on the target's pseudo labels."""
 
-    init: Literal["pretrained", "source", "adapt"] = "adapt"
+    init: Init = "adapt"
     source_weight: float = Field(0.0, ge=0, description="weight of the CIR's own cross-entropy; eq. 9 has none")
     lambda_adv: float = Field(0.0, ge=0, description="stage 2's adversarial term, kept on; eq. 9 has none")
 
@@ -242,7 +248,7 @@ class Config(Section):
     def _consistent(self) -> Config:
         if self.source.init != "pretrained":
             raise ValueError("source.init must be pretrained: no stage comes before it")
-        if self.cir.init == "adapt" or self.adapt.init == "adapt":
+        if self.cir.init in ("cir", "adapt") or self.adapt.init == "adapt":
             raise ValueError("cir.init and adapt.init come before the adapt stage: use pretrained or source")
         if (self.translate.method == "shards") != (self.translate.shards is not None):
             raise ValueError("translate.shards is the set of translated images that translate.method=shards takes")

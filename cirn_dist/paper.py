@@ -113,6 +113,7 @@ PAPER: tuple[Statement, ...] = (
     Statement("adapt.epsilon", 0.4, "epsilon = 0.4", "paper"),
     Statement("adapt.lambda_weight", 0.02, "weight discrepancy as in CLAN: 0.01, times 2 in its code", "lineage"),
     Statement("adapt.damping", True, "silent; CLAN's 1 - i/N", "lineage"),
+    Statement("adapt.acm_start", "random", "silent; the lineage's classifiers start at random", "lineage"),
     Statement("adapt.detach_weight_map", False, "at the same time make as similar predictions as possible", "paper"),
     Statement("adapt.seg_on", "separate", "eq. 6 is on the sum; with it p1 and p2 are free, so CLAN's", "lineage"),
     Statement("adapt.d_lr", 1e-4, "Adam for D, 1e-4", "paper"),

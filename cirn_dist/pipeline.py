@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from cirn_dist.config import Adapt, Config
+from cirn_dist.config import Adapt, Config, SegmenterTraining
 from cirn_dist.data.index import ShardSet
 from cirn_dist.domains import Domains, open_domains
 from cirn_dist.engine.run import Run
@@ -50,6 +50,7 @@ def stage_titles(config: Config) -> list[tuple[str, str]]:
         ("source", "Source only"),
         *([("source_control", "  control: source, longer")] if controls and _has_source_control(config) else []),
         *cir,
+        *([("cir_control", "  control: CIR, longer")] if controls and _adapts_from_cir(config) else []),
         ("adapt", ass),
         *([("adapt_control", f"  control: {ass}, longer")] if controls else []),
         *(
@@ -63,13 +64,16 @@ def stage_titles(config: Config) -> list[tuple[str, str]]:
 def table_rows(config: Config) -> list[TableRow]:
     """Return the rows of Table 4 a configuration fills, each with its control of the same length.
 
-    The CIR row is supervised training on the CIR without adaptation: the control of stage 2.
+    The CIR row is supervised training on the CIR without adaptation: the control of stage 2. Where stage 2 goes on from
+    it, the control goes on from it as well, for as long.
     """
     titles = dict(stage_titles(config))
     longer = "source_control" if _has_source_control(config) else "source"
     controls = {
         "cir": (longer, "source, trained as long"),
-        "adapt": ("cir", "CIR, trained as long") if config.with_cir else (longer, "source, trained as long"),
+        "adapt": (("cir_control" if _adapts_from_cir(config) else "cir"), "CIR, trained as long")
+        if config.with_cir
+        else (longer, "source, trained as long"),
         of_round("self_train", config.pseudo_label.rounds): ("adapt_control", f"{titles['adapt']}, trained as long"),
     }
     scored = ["source", *(["cir"] if config.with_cir else []), "adapt"]
@@ -118,6 +122,9 @@ class _Walk:
         if config.controls and _has_source_control(config):
             self.train("source_control", lambda: train_supervised(run, "source_control", source, config.cir, scored))
         cir = self.intermediate() if config.with_cir else source
+        if config.controls and _adapts_from_cir(config):
+            plain = cir_control(config)
+            self.train("cir_control", lambda: train_supervised(run, "cir_control", cir, plain, scored))
         self.train("adapt", lambda: adapt(run, "adapt", cir, target, config.adapt, scored))
         if config.controls:
             longer = adapt_control(config)
@@ -200,6 +207,11 @@ class _Walk:
         )
 
 
+def cir_control(config: Config) -> SegmenterTraining:
+    """Return stage 2's settings without its idea: supervised training on the CIR that goes on from the CIR row."""
+    return SegmenterTraining(**{key: getattr(config.adapt, key) for key in SegmenterTraining.model_fields})
+
+
 def adapt_control(config: Config) -> Adapt:
     """Return stage 2's settings, going on from its end for as long as stage 3's rounds last: the control of stage 3.
 
@@ -213,6 +225,10 @@ def adapt_control(config: Config) -> Adapt:
 
 def _rounds(config: Config) -> range:
     return range(1, config.pseudo_label.rounds + 1)
+
+
+def _adapts_from_cir(config: Config) -> bool:
+    return config.with_cir and config.adapt.init == "cir"
 
 
 def _has_source_control(config: Config) -> bool:

@@ -38,15 +38,14 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     return rgb * 2 - 1
 
 
-def moments(images: Tensor) -> Tensor:
-    """Return each image's Lab mean and standard deviation, (N, 2, 3)."""
-    lab = rgb_to_lab(images).flatten(2)
-    return torch.stack([lab.mean(2), lab.std(2, correction=0)], 1)
+def moments(lab: Tensor) -> Tensor:
+    """Return the mean and standard deviation of each image's channels: (N, 3, H, W) -> (N, 2, 3)."""
+    values = lab.flatten(2)
+    return torch.stack([values.mean(2), values.std(2, correction=0)], 1)
 
 
-def transfer(images: Tensor, wanted: Tensor) -> Tensor:
-    """Give images (N, 3, H, W) in [-1, 1] the Lab moments `wanted` (N, 2, 3)."""
-    own = moments(images)
+def rescale(lab: Tensor, wanted: Tensor) -> Tensor:
+    """Give Lab images (N, 3, H, W) the channel moments `wanted` (N, 2, 3): Reinhard's transfer."""
+    own = moments(lab)
     scale = (wanted[:, 1] / own[:, 1].clamp_min(1e-3))[:, :, None, None]
-    centred = rgb_to_lab(images) - own[:, 0, :, None, None]
-    return lab_to_rgb(centred * scale + wanted[:, 0, :, None, None])
+    return (lab - own[:, 0, :, None, None]) * scale + wanted[:, 0, :, None, None]

@@ -26,7 +26,7 @@ def adapt(
     Args:
         labelled: target images it may be scored on while it trains.
     """
-    segmenter, parents = initial_segmenter(run, settings.init, with_acm=True)
+    segmenter, parents = initial_segmenter(run, settings.init, with_acm=True, acm_start=settings.acm_start)
     player = segmenter_player(run, segmenter, settings)
     adversary = Adversary(run, segmenter, settings)
 

@@ -1,4 +1,8 @@
-"""Reinhard's colour transfer from source images to the target set's, as a step before the generator."""
+"""Colour transfer from source images to the target set's, as a step before the generator.
+
+What a target image gives is its Lab mean and spread (Reinhard) and, where the configuration asks, its tone curve in
+place of lightness's mean and spread, and its sensor noise, which a deterministic generator cannot make.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,46 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from cirn_dist.data.colour import moments, transfer
+from cirn_dist.config import Translate
+from cirn_dist.data.colour import lab_to_rgb, moments, rescale, rgb_to_lab
+from cirn_dist.data.grain import add_noise, noise_level
 from cirn_dist.data.index import ShardSet
+from cirn_dist.data.tones import SHARES, give_tones, tones
 from cirn_dist.engine.run import Run
 from cirn_dist.seeds import derive
 from cirn_dist.stages.images import batches, dealt, read_images
 
 
 class TargetColours:
-    """The colour moments of every target image, (N, 2, 3); sample k is given those of image hash(seed, k) mod N."""
+    """The colours of every target image; source sample k is given those of image hash(seed, k) mod N.
 
-    def __init__(self, table: Tensor, seed: int) -> None:
-        self.table, self.seed = table, seed
+    Args:
+        table: per target image Lab moments (N, 2, 3) flattened, lightness quantiles and noise level: (N, 6 + Q + 1).
+    """
+
+    def __init__(self, table: Tensor, settings: Translate, seed: int) -> None:
+        self.table, self.settings, self.seed = table, settings, seed
 
     @classmethod
     def measure(cls, run: Run, target: ShardSet) -> TargetColours:
         """Read the whole target set once, split over ranks."""
         runtime = run.runtime
-        table = torch.zeros(len(target), 2, 3, device=runtime.device)
+        table = torch.zeros(len(target), 6 + len(SHARES) + 1, device=runtime.device)
         for group in dealt(run, batches(target, 8), "measuring the target's colours"):
             for images in read_images(target, group, 1, runtime.device):
-                table[list(images.indices)] = moments(images.pixels)
-        return cls(runtime.sum(table), run.config.seed)
+                lab = rgb_to_lab(images.pixels)
+                found = [moments(lab).flatten(1), tones(lab[:, 0]), noise_level(lab[:, 0])[:, None]]
+                table[list(images.indices)] = torch.cat(found, 1)
+        return cls(runtime.sum(table), run.config.translate, run.config.seed)
 
     def give(self, images: Tensor, ks: Iterable[int] | Tensor) -> Tensor:
         """Return source images (N, 3, H, W) in the colours of the target images drawn for samples `ks`."""
-        drawn = [derive(self.seed, "colours", int(k)) % len(self.table) for k in ks]
-        return transfer(images, self.table[drawn].to(images.device))
+        ks = [int(k) for k in ks]
+        drawn = [derive(self.seed, "colours", k) % len(self.table) for k in ks]
+        wanted = self.table[drawn].to(images.device)
+        lab = rgb_to_lab(images)
+        lightness, colour = lab[:, 0], rescale(lab, wanted[:, :6].view(-1, 2, 3))
+        lightness = give_tones(lightness, wanted[:, 6:-1]) if self.settings.colour_curve else colour[:, 0]
+        if self.settings.colour_noise:
+            lightness = add_noise(lightness, wanted[:, -1], [derive(self.seed, "noise", k) for k in ks])
+        return lab_to_rgb(torch.cat([lightness[:, None], colour[:, 1:]], 1))

@@ -58,13 +58,17 @@ def of_round(stage: str, number: int) -> str:
     return stage if number == 1 else f"{stage}_{number}"
 
 
-def initial_segmenter(run: Run, init: str, *, with_acm: bool) -> tuple[Segmenter, dict[str, str]]:
+def initial_segmenter(
+    run: Run, init: str, *, with_acm: bool, acm_start: str = "random"
+) -> tuple[Segmenter, dict[str, str]]:
     """Build the segmenter a stage starts from; returns it with its parent checkpoints.
 
-    From `source`, backbone and C are taken and ACM keeps its random start: C and ACM must differ.
+    From `source` or `cir`, backbone and C are taken. ACM's classifier keeps its random start, so that C and ACM differ
+    from the first step; a run too short for that may give it C's weights, which the weight discrepancy then parts.
 
     Args:
-        init: `pretrained`, or the finished stage it goes on from.
+        init: `pretrained`, or the finished stage it goes on from; `cir` is the source where there is no CIR.
+        acm_start: `random`, or `classifier` for a copy of C.
     """
     imported = run.config.model.segmenter
     if init == "pretrained":
@@ -72,10 +76,15 @@ def initial_segmenter(run: Run, init: str, *, with_acm: bool) -> tuple[Segmenter
         if imported is not None:
             load_imported(segmenter, Path(imported), backbone=run.config.model.backbone, space=run.labels)
         return segmenter, {"imported": imported} if imported is not None else {}
+    if init == "cir" and not run.config.with_cir:
+        init = "source"
     segmenter = build_segmenter(run, with_acm=with_acm)
     parent = run.finished(init)
-    shared = ("backbone.", "classifier.") if init == "source" else ()
-    load_component(segmenter, parent, "segmenter", only=shared)
+    plain = init in ("source", "cir")
+    load_component(segmenter, parent, "segmenter", only=("backbone.", "classifier.") if plain else ())
+    if plain and segmenter.acm is not None and acm_start == "classifier":
+        for head in segmenter.acm.classifiers:
+            head.load_state_dict(segmenter.classifier.state_dict())
     return segmenter, {init: str(parent.path.relative_to(run.folder))}
 
 
