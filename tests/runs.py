@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cirn_dist.checkpoint.store import Store
 
-TRAINED = ("source", "source_control", "translate", "cir", "adapt", "adapt_control", "self_train")
+TRAINED = ("source", "source_control", "translate", "cir", "cir_control", "adapt", "adapt_control", "self_train")
 COMPONENTS = {
     "source": ["segmenter"],
     "translate": ["generator_s2t", "generator_t2s", "discriminator_s", "discriminator_t"],

@@ -31,7 +31,7 @@ def give_tones(lightness: Tensor, wanted: Tensor) -> Tensor:
     reached = torch.cat([torch.zeros_like(wanted[:, :1]), steps.cumsum(1)], 1)
     middle = len(SHARES) // 2
     reached = reached + (wanted - reached)[:, middle : middle + 1]
-    values = lightness.flatten(1)
+    values = lightness.flatten(1).contiguous()
     right = torch.searchsorted(own, values).clamp(1, len(SHARES) - 1)
     x0, x1 = own.gather(1, right - 1), own.gather(1, right)
     y0, y1 = reached.gather(1, right - 1), reached.gather(1, right)

@@ -55,6 +55,7 @@ def write(path: Path, text: str) -> str:
         ("data.source=7", "data.source: input should be a valid dictionary"),
         ("engine.micro_batch=3", "engine.images_per_step must be a multiple of engine.micro_batch"),
         ("source.init=adapt", "source.init must be pretrained"),
+        ("cir.init=cir", "cir.init and adapt.init come before the adapt stage"),
         ("adapt.init=adapt", "cir.init and adapt.init come before the adapt stage"),
         ("data.workers.many=1", "workers is a value, not a group of settings"),
         ("seed", "not a setting; write dotted.key=value"),
