@@ -139,8 +139,10 @@ class Translate(Section):
     lambda_sem: float = Field(1.0, ge=0)
     semantic_target: Literal["ground_truth", "argmax", "logits"] = "ground_truth"
     colour_match: bool = Field(False, description="Reinhard's colour transfer to a target image before the generator")
-    colour_curve: bool = Field(False, description="colour_match: a tone curve in place of lightness's mean and spread")
-    colour_noise: bool = Field(False, description="colour_match: the target image's sensor noise too")
+    colour_curve: bool = Field(
+        False, description="colour transfer: a tone curve in place of lightness's mean and spread"
+    )
+    colour_noise: bool = Field(False, description="colour transfer: the target image's sensor noise too")
     ngf: int = Field(64, ge=1)
     blocks: int = Field(9, ge=1)
     residual_output: bool = Field(False, description="G(x) = x + n(x), n zero at the start")

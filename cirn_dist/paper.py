@@ -76,7 +76,7 @@ PAPER: tuple[Statement, ...] = (
     Statement("translate.lambda_identity", 0, "eq. 5 has no identity term", "paper"),
     Statement("translate.lambda_sem", 1, "eq. 5 has no weight", "paper"),
     Statement("translate.semantic_target", "ground_truth", "eq. 4: y_s is the label of the source domain", "paper"),
-    Statement("translate.colour_match", False, "no colour transfer", "paper"),
+    Statement("translate.colour_*", False, "no colour transfer", "paper"),
     Statement("translate.n[gd]f", 64, "CycleGAN's channels", "lineage"),
     Statement("translate.blocks", 9, "CycleGAN's nine blocks", "lineage"),
     Statement("translate.residual_output", False, "CycleGAN's generator", "lineage"),

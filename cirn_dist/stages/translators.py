@@ -35,7 +35,9 @@ def depends_on(run: Run, target: ShardSet) -> dict[str, str]:
     if settings.method == "cyclegan":
         return {"by": "render", "generator": run.finished("translate").fingerprint, "tile": str(render.tile)}
     drawn = {"by": settings.method, "target": target.fingerprint, "seed": str(run.config.seed)}
-    return drawn | ({"beta": str(settings.fda_beta)} if settings.method == "fda" else {})
+    if settings.method == "fda":
+        return drawn | {"beta": str(settings.fda_beta)}
+    return drawn | {"curve": str(settings.colour_curve), "noise": str(settings.colour_noise)}
 
 
 def translator(run: Run, target: ShardSet) -> Translator:
