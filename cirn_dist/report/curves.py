@@ -92,6 +92,7 @@ def lines(
     *,
     span: tuple[float, float] | None = None,
     level: float | None = None,
+    dot: tuple[float, float] | None = None,
     smooth: bool = True,
 ) -> Markup:
     """Draw several numbers of one kind over the iterations, each with its last value in the key.
@@ -100,6 +101,7 @@ def lines(
         named: at least one line of at least two points.
         span: what the scale runs over; the values' own range by default.
         level: a value to mark with a dashed line.
+        dot: a point to mark.
     """
     drawn = {label: smoothed(points) if smooth else points for label, points in named.items()}
     low, high = span or _reach(drawn.values(), level)
@@ -107,11 +109,13 @@ def lines(
     frame = _Frame(min(xs), max(xs), nice_ticks(low, high))
     marked = [frame.level(level, "level")] if level is not None else []
     paths = (frame.line(points, f"smooth line{i % 4}") for i, points in enumerate(drawn.values()))
+    x, y = frame.at(*dot) if dot else (0.0, 0.0)
+    dots = [tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.5, class_="dot-best")] if dot else []
     key = (
         tag("span", tag("i", class_=f"mark bar line{i % 4}"), label, tag("b", f"{points[-1][1]:.3g}", class_="num"))
         for i, (label, points) in enumerate(drawn.items())
     )
-    return _chart(name, "", frame.draw(name, *marked, *paths), tag("p", *key, class_="keys"))
+    return _chart(name, "", frame.draw(name, *marked, *paths, *dots), tag("p", *key, class_="keys"))
 
 
 def nested(name: str, named: Mapping[str, Points]) -> Markup:

@@ -45,7 +45,7 @@ def overlay(photo: Image.Image, values: Values, span: tuple[float, float]) -> Im
         span: the values at either end of the scale.
     """
     size = photo.size
-    spread = Image.fromarray(values, mode="F").resize(size, Image.Resampling.BILINEAR)
+    spread = Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)
     grey = np.asarray(photo.convert("L"), np.float32)[..., None]
     mixed = _OPACITY * _colours(np.asarray(spread), span) + (1 - _OPACITY) * grey
     return Image.fromarray(mixed.round().astype(np.uint8))

@@ -47,7 +47,7 @@ def gates(found: Sequence[Panel], results: Results) -> Markup:
         for k, values in enumerate(maps[panel.name], start=1):
             caption = f"Gate {k}, mean {values.mean():.3f}"
             cells.append(picture(caption, data_uri(overlay(image, values, span))))
-        rows.append(tag("div", *cells, class_=f"pictures said of{len(cells)}"))
+        rows.append(tag("div", *cells, class_=f"pictures said of{max(4, len(cells))}"))
     text = (
         f"The attention modules of ACM after {title}: how much of the features at a pixel each lets through to the "
         "classifier. All maps share one scale, which runs over what they reach within [0, 1]."

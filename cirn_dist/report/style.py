@@ -124,16 +124,19 @@ polyline { fill: none; stroke: var(--accent); stroke-linejoin: round; stroke-lin
 .raw { stroke-width: 1; opacity: .28; }
 .smooth { stroke-width: 1.8; }
 
-.line0 { stroke: var(--accent); background: var(--accent); }
-.line1 { stroke: var(--adabn); background: var(--adabn); }
-.line2 { stroke: var(--control); background: var(--control); }
-.line3 { stroke: var(--both); background: var(--both); }
+.line0, .mark.line0 { stroke: var(--accent); background: var(--accent); }
+.line1, .mark.line1 { stroke: var(--adabn); background: var(--adabn); }
+.line2, .mark.line2 { stroke: var(--control); background: var(--control); }
+.line3, .mark.line3 { stroke: var(--both); background: var(--both); }
 svg .level { stroke: var(--soft); stroke-dasharray: 4 4; }
 .area { fill: var(--accent); opacity: .14; }
+.dot-best { fill: var(--ink); }
+.scroll + .curves { margin-top: 24px; }
 .curve .keys { padding: 2px 8px 0 42px; font-size: 12.5px; gap: 2px 16px; }
+.curve .keys > span { white-space: nowrap; }
 .curve .keys b { color: var(--ink); }
 .curve .keys .mark { width: 14px; height: 4px; border-radius: 2px; }
-.shades { gap: 1px; }
+.keys .shades { gap: 1px; }
 .shades i { width: 12px; height: 10px; background: var(--accent); }
 .wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); }
 

@@ -13,6 +13,8 @@ from cirn_dist.report.results import Curve, Results
 from cirn_dist.report.table import CHOSEN_BY_LABELS, DASH, percent
 from cirn_dist.report.trackers import Metrics
 
+LEAST_SPAN = 5.0  # percent
+
 Logs = Mapping[str, Sequence[Metrics]]
 
 
@@ -53,7 +55,7 @@ def _watched(observed: Mapping[str, Points]) -> list[Markup]:
     above = {name.removeprefix("r_above_"): points for name, points in observed.items() if name.startswith("r_above_")}
     if above:
         shares = {f"R > {level}": above[level] for level in sorted(above, key=float)}
-        charts.append(nested("Share of target pixels above R", shares))
+        charts.append(nested("Pixels above R, share", shares))
     if "weight_cosine" in observed:
         charts.append(lines("Cosine of C's and ACM's weights", {"cosine": observed["weight_cosine"]}, level=0))
     gates = {name.replace("gate_", "gate "): points for name, points in observed.items() if name.startswith("gate_")}
@@ -79,14 +81,17 @@ def best_and_last(results: Results, curves: Mapping[str, Curve]) -> Markup:
         for row, best in chosen
     ]
     charts = []
-    for row, _ in chosen:
+    for row, best in chosen:
         points = curves.get(row.stage, Curve()).points.items()
         percents = [(i, {"mIoU, %": None if s.miou is None else 100 * s.miou}) for i, s in sorted(points)]
         if drawn := series(percents):
-            charts.append(lines(row.title, drawn, smooth=False))
+            values = [value for _, value in drawn["mIoU, %"]]
+            spare = max(0.0, LEAST_SPAN - (max(values) - min(values))) / 2  # noise of a tenth must not fill a chart
+            span, top = (min(values) - spare, max(values) + spare), (float(best.iteration), 100 * (best.miou or 0.0))
+            charts.append(lines(row.title, drawn, span=span, dot=top, smooth=False))
     return section(
         "Best and last",
-        "Mean IoU on the target's labelled images in the course of each stage, in percent.",
+        "Mean IoU on the target's labelled images in the course of each stage, in percent; the dot is the best.",
         tag("p", CHOSEN_BY_LABELS, class_="warning"),
         table(("Stage", "Last", "Best", "Best at iteration", "Scores"), body),
         tag("div", *charts, class_="curves") if charts else NOTHING,
@@ -104,6 +109,7 @@ def pseudo_labels(rounds: Sequence[Mapping[str, Any]], results: Results | None) 
     parts = []
     for number, kept in enumerate(known, start=1):
         predicted = kept.get("predicted", [None] * len(kept["classes"]))
+        shares = [None if of_all == 0 else share for share, of_all in zip(kept["kept"], predicted, strict=True)]
         body = [
             tag(
                 "tr",
@@ -114,7 +120,7 @@ def pseudo_labels(rounds: Sequence[Mapping[str, Any]], results: Results | None) 
                 cell(DASH if threshold is None else f"{threshold:.3f}"),
             )
             for name, share, of_all, threshold in zip(
-                kept["classes"], kept["kept"], predicted, kept["thresholds"], strict=True
+                kept["classes"], shares, predicted, kept["thresholds"], strict=True
             )
         ]
         if len(known) > 1:

@@ -5,38 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
+import torch
 from conftest import Command
-from rawdata import labels, picture, png16, save
+from papersets import RANDOM_CAFFE, cityscapes, gta5, paper_run, synthia
+from stagerun import logged
 
-CITYSCAPES_IDS = [7, 8, 11, 13, 17, 21, 23, 24, 26, 0]
-
-
-def gta5(raw: Path) -> Path:
-    for i in range(1, 4):
-        save(raw / f"images/{i:05d}.png", picture(i, 80, 48))
-        save(raw / f"labels/{i:05d}.png", labels(i, CITYSCAPES_IDS, 80, 48), palette=True)
-    return raw
-
-
-def synthia(raw: Path) -> Path:
-    for i in range(3):
-        save(raw / f"RGB/{i:07d}.png", picture(i, 80, 48))
-        channels = np.zeros((48, 80, 3), np.uint16)
-        channels[:, :, 0] = labels(i, [1, 2, 3, 4, 6, 8, 10], 80, 48)
-        png16(raw / f"GT/LABELS/{i:07d}.png", channels)
-    return raw
-
-
-def cityscapes(raw: Path) -> Path:
-    for split, count in (("train", 3), ("val", 2)):
-        for i in range(count):
-            name = f"aachen_{i:06d}_000019"
-            save(raw / f"leftImg8bit/{split}/aachen/{name}_leftImg8bit.png", picture(i, 96, 48))
-            if split == "val":
-                save(raw / f"gtFine/val/aachen/{name}_gtFine_labelIds.png", labels(i, CITYSCAPES_IDS, 96, 48))
-    return raw
+from cirn_dist.config import flatten
+from cirn_dist.domains import open_domains
+from cirn_dist.engine.signals import Stopped
+from cirn_dist.paper import judge
+from cirn_dist.stages.adapt import adapt
+from cirn_dist.stages.parts import build_segmenter
 
 
 @pytest.mark.slow
@@ -62,3 +42,26 @@ def test_a_paper_configuration_runs_to_its_report(source: object, cirn_dist: Com
     assert all(len(row["iou"]) == 19 and row["miou"] is not None for row in rows)
     assert rows[1]["control"]["miou"] == rows[0]["miou"], "from ImageNet, CIR's control of the same length is source"
     assert not (tmp_path / "run/source_control").exists()
+
+
+def test_the_papers_settings_make_a_step_of_the_real_network(tmp_path: Path) -> None:
+    """All but the image size and the weights file is the paper's: 45 M parameters, K = 2, step 1 of 100,000."""
+    run = paper_run(tmp_path, "gta5_cityscapes", size=(128, 64), overrides=("engine.log_every=1",))
+    changed = {setting.partition("=")[0] for setting in RANDOM_CAFFE} | {"data.source.size", "data.target.size"}
+    departing = {one.key for one in judge(flatten(run.config.model_dump(mode="json"))) if one.differs}
+    assert departing - {"adapt.d_weight_decay"} <= changed
+    domains = open_domains(run)
+    (tmp_path / "STOP").touch()
+    with pytest.raises(Stopped, match="stopped at iteration 1 and saved"):
+        adapt(run, "adapt", domains.source, domains.target, run.config.adapt)
+    (line,) = logged(run, "adapt")
+    assert line["rates"] == {"segmenter": pytest.approx(2.5e-4 / 5000), "discriminator": pytest.approx(1e-4 / 5000)}
+    assert set(line["losses"]) == {"seg", "adv", "weight", "d"}
+    assert line["losses"]["d"] == pytest.approx(2 * 0.693, abs=0.05), "D starts undecided, unweighted at first"
+    assert all(value is not None for part in ("losses", "observed") for value in line[part].values())
+    checkpoint = run.latest("adapt")
+    assert checkpoint is not None
+    trained, start = checkpoint.read("segmenter"), build_segmenter(run, with_acm=True)
+    for name, parameter in start.named_parameters():
+        assert torch.equal(trained[name], parameter) != parameter.requires_grad, name
+    assert sum(p.numel() for p in start.parameters()) > 45.3e6

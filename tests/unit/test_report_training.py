@@ -40,6 +40,7 @@ def test_the_best_is_beside_the_last_with_what_it_is_worth() -> None:
     assert re.findall(r'<td class="num">(?:<b>)?([^<]+)', text) == ["43.1", "51.2", "60,000", "3"]
     assert text.count("<svg") == 1
     assert "100k" in text
+    assert '<circle cx="92.0"' in text, "at 60,000, a fifth of the way from 50,000 to 100,000"
     assert best_and_last(results(Row(stage="adapt", title="x", miou=0.4)), {}) == ""
 
 

@@ -1,0 +1,54 @@
+"""One rank or two: the same confusion matrix, every pixel of every image once, at Cityscapes' sizes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from launching import ROOT, free_port
+from PIL import Image
+
+sys.path.insert(0, str(ROOT / "tests/unit"))
+from rawdata import save
+
+IMAGES = 5  # more than fit evenly on two ranks, in batches of two
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of 1024x512 with labels of 2048x1024, classes 0 to 10 and ignored pixels, and one image to train on."""
+    folder, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
+    for split, count in (("train", 1), ("val", IMAGES)):
+        for i in range(count):
+            coarse = rng.integers(0, 256, (32, 64, 3), dtype=np.uint8)
+            save(folder / f"{split}/images/{i}.png", np.kron(coarse, np.ones((16, 16, 1), np.uint8)))
+            label = rng.choice([*range(11), 255], (64, 128)).astype(np.uint8)
+            save(folder / f"{split}/labels/{i}.png", np.kron(label, np.ones((16, 16), np.uint8)))
+    return folder
+
+
+def confusion(ranks: int, raw: Path, folder: Path) -> np.ndarray:
+    head = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", str(free_port())]
+    done = subprocess.run(
+        [sys.executable, *head, str(ROOT / "tests/dist/score_ranks.py"), str(raw), str(folder)],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return np.load(folder / "confusion.npy")
+
+
+@pytest.mark.slow
+def test_two_ranks_count_what_one_counts(raw: Path, tmp_path: Path) -> None:
+    one, two = (confusion(ranks, raw, tmp_path / str(ranks)) for ranks in (1, 2))
+    assert one.dtype == np.int64
+    np.testing.assert_array_equal(one, two)
+    assert (one.sum(0) > 0).sum() > 1, "not one class for every pixel"
+    truth = np.zeros(11, np.int64)
+    for file in (raw / "val/labels").iterdir():
+        truth += np.bincount(np.asarray(Image.open(file)).ravel(), minlength=256)[:11]
+    np.testing.assert_array_equal(one.sum(1), truth, "each labelled pixel of 2048x1024 counts once")
