@@ -23,12 +23,18 @@ Confusion = npt.NDArray[np.int64]
 
 
 def evaluate(run: Run, segmenter: Segmenter, labelled: ShardSet, pause: str | None = None) -> Scores:
-    """Score a segmenter on every labelled image, once, at the label's own size (PEERS' protocol: no padding).
-
-    Each rank takes every R-th batch; the counts are integers, so the scores are the same on any number of ranks.
+    """Score a segmenter on every labelled image, once, at the label's own size (the lineage's protocol).
 
     Args:
         pause: what is being scored, where the run may be stopped while it is.
+    """
+    return scores(count(run, segmenter, labelled, pause), run.labels.subsets)
+
+
+def count(run: Run, segmenter: Segmenter, labelled: ShardSet, pause: str | None = None) -> Confusion:
+    """Return the confusion matrix of a whole set, (C, C), on every rank; no image is repeated to even ranks out.
+
+    Each rank takes every R-th batch, and counts are integers: they are the same on any number of ranks.
     """
     runtime = run.runtime
     classes = run.labels.num_classes
@@ -42,8 +48,8 @@ def evaluate(run: Run, segmenter: Segmenter, labelled: ShardSet, pause: str | No
             for one, sample in zip(logits, images.samples, strict=True):
                 label = label_of(sample, table)
                 total += confusion(label_map(one, label.shape), label, classes)
-    summed = runtime.sum(torch.from_numpy(total)).cpu().numpy()
-    return scores(summed, run.labels.subsets)
+    counts: Confusion = runtime.sum(torch.from_numpy(total)).cpu().numpy()
+    return counts
 
 
 @torch.inference_mode()

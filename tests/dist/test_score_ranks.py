@@ -20,12 +20,12 @@ IMAGES = 5  # more than fit evenly on two ranks, in batches of two
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images of 1024x512 with labels of 2048x1024, classes 0 to 10 and ignored pixels, and one image to train on."""
+    """Images and labels of 2048x1024, to be packed at 1024x512: classes 0 to 10 and ignored pixels, and one image to train on."""
     folder, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
     for split, count in (("train", 1), ("val", IMAGES)):
         for i in range(count):
             coarse = rng.integers(0, 256, (32, 64, 3), dtype=np.uint8)
-            save(folder / f"{split}/images/{i}.png", np.kron(coarse, np.ones((16, 16, 1), np.uint8)))
+            save(folder / f"{split}/images/{i}.png", np.kron(coarse, np.ones((32, 32, 1), np.uint8)))
             label = rng.choice([*range(11), 255], (64, 128)).astype(np.uint8)
             save(folder / f"{split}/labels/{i}.png", np.kron(label, np.ones((16, 16), np.uint8)))
     return folder

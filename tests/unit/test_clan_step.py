@@ -6,6 +6,8 @@ a transcription of its ResNet-101 in plain functions.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -159,4 +161,4 @@ def test_the_features_are_those_of_clans_resnet(clan: Training) -> None:
                 x = block(x, f"layer{layer}.{i}", stride if i == 0 else 1, dilation)
         found = segmenter.features(image)
     assert found.shape == x.shape == (1, 2048, 7, 10)
-    torch.testing.assert_close(found, x, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found, x, rtol=0, atol=5e-4)
