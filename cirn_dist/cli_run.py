@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,10 @@ Json = Annotated[Path | None, typer.Option("--json", help="Also write the result
 Until = Annotated[str | None, typer.Option(metavar="STAGE", help="End after this stage.")]
 Minutes = Annotated[
     float | None, typer.Option("--max-minutes", min=0, help="Save and end in time to be gone after so many minutes.")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY", help="Continue although this setting or data set is another one; repeatable."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the configuration, print the run's folder, and end.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
@@ -41,9 +46,19 @@ def run(
     until: Until = None,
     max_minutes: Minutes = None,
     dry_run: DryRun = False,
+    allow: Allow = None,
 ) -> None:
     """Run the pipeline of a configuration, or continue it."""
-    begin(config, overrides or [], out, json, until=until, max_minutes=max_minutes, dry_run=dry_run)
+    begin(
+        config,
+        overrides or [],
+        out,
+        json,
+        until=until,
+        max_minutes=max_minutes,
+        dry_run=dry_run,
+        allow=allow or [],
+    )
 
 
 def begin(
@@ -55,6 +70,7 @@ def begin(
     until: str | None = None,
     max_minutes: float | None = None,
     dry_run: bool = False,
+    allow: Sequence[str] = (),
 ) -> None:
     """Load a configuration and start its run, in `runs/NAME` unless `out` says where."""
     deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes  # torch's import counts too
@@ -69,4 +85,4 @@ def begin(
 
     from cirn_dist.start import start
 
-    start(settings, folder, json, until=until, deadline=deadline)
+    start(settings, folder, json, until=until, deadline=deadline, allow=allow)

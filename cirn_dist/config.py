@@ -84,6 +84,7 @@ class Engine(Section):
     lr_scaling: LrScaling = "auto"
     checkpoint_every: int = Field(2000, ge=1, description="iterations between checkpoints")
     keep: int = Field(2, ge=2, description="newest checkpoints kept")
+    keep_every: int = Field(0, ge=0, description="iterations between checkpoints kept for good; 0 is none")
     log_every: int = Field(100, ge=1, description="iterations between lines of metrics.jsonl")
     max_nonfinite: int = Field(10, ge=1, description="skipped steps in a row before the run ends")
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field((), description="beside metrics.jsonl")

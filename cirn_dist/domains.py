@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cirn_dist.checkpoint.claim import claim_data
 from cirn_dist.config import Domain
 from cirn_dist.data.index import INDEX, ShardSet
 from cirn_dist.data.labels import label_space
@@ -35,7 +36,7 @@ def open_domains(run: Run) -> Domains:
 
     Raises:
         DataError: a raw folder is missing, empty or unreadable.
-        ConfigError: a set's label space is not the configured one.
+        ConfigError: a set's label space is not the configured one; a set is not the one the run was begun with.
     """
     data = run.config.data
     label_space(data.label_space)  # a misspelt one is refused before hours of packing
@@ -45,6 +46,9 @@ def open_domains(run: Run) -> Domains:
     for domain, shards in (("source", source), ("target", scored)):
         if shards is not None:
             _assert_labels(run, domain, shards)
+    sets = {"source": source, "target": target, "scored": scored}
+    fingerprints = {f"data.{name}": shards.fingerprint for name, shards in sets.items() if shards is not None}
+    run.runtime.on_main(lambda: claim_data(run.folder, fingerprints, run.allow))
     return Domains(source, target, scored)
 
 

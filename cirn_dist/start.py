@@ -6,21 +6,22 @@ import datetime
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 import cirn_dist
-from cirn_dist.config import Config, flatten
-from cirn_dist.configfile import dump
+from cirn_dist.checkpoint.claim import claim_settings, clear_leftovers
+from cirn_dist.checkpoint.lock import RunLock
+from cirn_dist.config import Config
 from cirn_dist.data.files import writing_into
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime, lost_contact
 from cirn_dist.engine.signals import PREEMPTED, STOP, Stopped, StopRequest
 from cirn_dist.engine.watchdog import HANG_EXIT_CODE
-from cirn_dist.errors import CirnError, ConfigError
+from cirn_dist.errors import CirnError
 from cirn_dist.pipeline import run_pipeline, stage_titles
 from cirn_dist.report.boards import require
 from cirn_dist.report.html import write_report
@@ -28,23 +29,22 @@ from cirn_dist.report.progress import Progress
 from cirn_dist.report.results import Results, replace_text
 from cirn_dist.report.table import results_table
 
-# How a run is executed, not what it computes: these may change between starts.
-_FREE = ("data.workers", "data.max_bad", "data.source.raw", "data.target.raw",
-         "engine.precision", "engine.micro_batch", "engine.keep", "engine.checkpoint_every",
-         "engine.log_every", "engine.trackers", "engine.max_nonfinite", "engine.check_replicas_every",
-         "engine.ranks", "engine.start_timeout", "engine.step_timeout",
-         "translate.checkpoint_activations", "translate.panel_every", "translate.quality_images",
-         "render.batch", "render.precision", "evaluate.batch", "evaluate.panels")  # fmt: skip
-
 
 def start(
-    config: Config, out: Path, json_file: Path | None = None, *, until: str | None = None, deadline: float | None = None
+    config: Config,
+    out: Path,
+    json_file: Path | None = None,
+    *,
+    until: str | None = None,
+    deadline: float | None = None,
+    allow: Sequence[str] = (),
 ) -> int:
     """Run the pipeline of a configuration in the folder `out`, on the ranks that this process is one of.
 
     Args:
         until: end after this stage; the last one unless given.
         deadline: save and end before this moment of `time.monotonic()`.
+        allow: settings and data sets that may differ from those the folder was begun with.
 
     Returns:
         The exit code: 0 when finished or asked to stop, 130 after Ctrl-C, else the error's.
@@ -59,21 +59,29 @@ def start(
             folder=out,
             start_timeout=engine.start_timeout,
         )
-        code = _walk(config, out, json_file, runtime, stop, until)
+        with RunLock(out) as lock:
+            code = _walk(config, out, json_file, runtime, stop, until, lock, allow)
         runtime.leave(code)
     return code
 
 
 def _walk(
-    config: Config, out: Path, json_file: Path | None, runtime: Runtime, stop: StopRequest, until: str | None
+    config: Config,
+    out: Path,
+    json_file: Path | None,
+    runtime: Runtime,
+    stop: StopRequest,
+    until: str | None,
+    lock: RunLock,
+    allow: Sequence[str],
 ) -> int:
     code, titles = 0, stage_titles(config)
     try:
-        runtime.on_main(lambda: _claim(out, config, runtime))
+        runtime.on_main(lambda: _claim(out, config, runtime, lock, allow))
         runtime.watchdog.open()
         with writing_into(out):
             with Progress(titles, quiet=not runtime.main) as progress:
-                results = run_pipeline(Run(config, out, runtime, progress, stop), until)
+                results = run_pipeline(Run(config, out, runtime, progress, stop, lock, tuple(allow)), until)
             if runtime.main:
                 stop.file.unlink(missing_ok=True)
                 _conclude(out, results, progress, json_file)
@@ -98,7 +106,6 @@ def _walk(
     except KeyboardInterrupt:
         code = 130
         say("interrupted; what was finished is kept, start again to continue", runtime)
-    runtime.leave(code)
     return code
 
 
@@ -116,27 +123,21 @@ def _mark(out: Path, stopped: Stopped) -> None:
     (out / STOP).unlink(missing_ok=True)
 
 
-def _claim(out: Path, config: Config, runtime: Runtime) -> None:
-    """Begin the folder, or check that it was begun with the same configuration.
+def _claim(out: Path, config: Config, runtime: Runtime, lock: RunLock, allow: Sequence[str]) -> None:
+    """Take the folder for this process, and begin it, or check that it was begun with the same configuration.
 
     Raises:
-        ConfigError: it was begun with another; lists the keys that differ.
+        RunLocked: another process works in it.
+        ConfigError: it was begun with another configuration; lists the keys that differ.
     """
     require(config.engine.trackers)
-    saved = out / "config.yaml"
-    if saved.is_file():
-        before = flatten(yaml.safe_load(saved.read_text(encoding="utf-8")))
-        now = flatten(config.model_dump(mode="json"))
-        changed = [k for k in sorted(before.keys() | now.keys()) if k not in _FREE and before.get(k) != now.get(k)]
-        if changed:
-            diff = ", ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in changed)
-            raise ConfigError(f"begun with another configuration: {diff}", where=out, fix="choose a new folder")
-        (out / PREEMPTED).unlink(missing_ok=True)
-        return
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        replace_text(out / "run.json", json.dumps(_circumstances(config, runtime), indent=1))
-        replace_text(saved, dump(config))
+        lock.acquire()
+        clear_leftovers(out)
+        claim_settings(out, config, allow)
+        (out / PREEMPTED).unlink(missing_ok=True)
+        if not (out / "run.json").is_file():
+            replace_text(out / "run.json", json.dumps(_circumstances(config, runtime), indent=1))
     except OSError as error:
         raise CirnError(f"cannot be written: {error.strerror}", where=out, fix="choose another folder") from None
 

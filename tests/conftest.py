@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 import yaml
+
+if TYPE_CHECKING:  # found in tests/faults, whose tests alone use the fixtures
+    from faults_run import Undisturbed
+    from forks import Starts
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -87,3 +92,21 @@ def finished_run(mini: Path, cirn_dist: Command, tmp_path_factory: pytest.TempPa
     done = cirn_dist("run", mini, "--out", out, "--json", out.parent / "results.json")
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def starts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starts]:
+    """Return the function that starts the command line in a fork of a warm process."""
+    from forks import Starts
+
+    server = Starts(tmp_path_factory.mktemp("starts"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(starts: Starts, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """Return the run that nothing disturbed, with the file operations it made."""
+    from faults_run import run_undisturbed
+
+    return run_undisturbed(starts, tmp_path_factory.mktemp("undisturbed"))

@@ -1,61 +1,29 @@
-"""Checkpoint folders that are either whole or not there.
+"""The checkpoints of one stage: each whole or not there, the newest valid one wins, old ones go last.
 
-`step-00012000/` holds one safetensors file per component, `state.json`, and `MANIFEST.json` with every file's size
-and SHA-256, written last. A folder is built beside its place, synced, and renamed into it.
+`step-00012000/` is built beside its place, synced, and renamed into it. Order is by step and never by time, so a clock
+that goes backwards changes nothing.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from cirn_dist.data.files import file_sha256, sync
+from cirn_dist.checkpoint.folder import Checkpoint, Tensors, build, read_state, verify
+from cirn_dist.data.files import sync
 from cirn_dist.errors import CheckpointError
 
 log = logging.getLogger(__name__)
 
-Tensors = Mapping[str, Tensor]
-_STEP = re.compile(r"step-(\d{8})")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One valid checkpoint folder.
-
-    Attributes:
-        state: what `state.json` says: step, iteration, stage, finished, and whatever else was saved.
-    """
-
-    path: Path
-    state: dict[str, Any]
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the manifest, and through it of every file."""
-        return file_sha256(self.path / "MANIFEST.json")
-
-    def read(self, component: str) -> dict[str, Tensor]:
-        """Read one component's tensors.
-
-        Raises:
-            CheckpointError: no such component; lists those there are.
-        """
-        path = self.path / f"{component}.safetensors"
-        if not path.is_file():
-            names = ", ".join(sorted(file.stem for file in self.path.glob("*.safetensors")))
-            raise CheckpointError(f"has no component {component!r}", where=self.path, fix=f"it has: {names}")
-        return dict(load_file(path))
+_STEP = re.compile(r"step-(\d{8,})")
+UNFINISHED = ".tmp-"  # what a name begins with while the folder is built, or is being deleted
 
 
 class Store:
@@ -63,76 +31,111 @@ class Store:
 
     Args:
         folder: made when the first checkpoint is saved.
-        keep: how many of the newest stay, at least 2.
+        keep: how many of the newest valid ones stay, at least 2.
+        keep_every: iterations between checkpoints that stay for good; 0 is none.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+    def __init__(self, folder: Path, *, keep: int = 2, keep_every: int = 0) -> None:
         if keep < 2:
             raise ValueError("keep at least 2 checkpoints: the newest may be damaged")
-        self.folder, self.keep = folder, keep
+        self.folder, self.keep, self.keep_every = folder, keep, keep_every
 
     def save(self, step: int, components: Mapping[str, Tensors], state: Mapping[str, Any]) -> Checkpoint:
         """Write a checkpoint; older ones are deleted only once it is in place.
+
+        Args:
+            state: JSON content. Its `iteration` and `score` (higher is better) decide what stays beside the newest.
 
         Raises:
             CheckpointError: the disk is full or cannot be written; nothing of the attempt stays.
         """
         final = self.folder / f"step-{step:08d}"
-        building = self.folder / f".tmp-step-{step:08d}"
+        building = self.folder / f"{UNFINISHED}{final.name}"
         try:
-            self._build(building, components, state)
-            if final.exists():
-                shutil.rmtree(final)
+            shutil.rmtree(building, ignore_errors=True)
+            building.mkdir(parents=True)
+            build(building, components, state)
+            if final.exists():  # a damaged one that was passed over
+                self._remove(final)
             os.replace(building, final)
             sync(self.folder)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"cannot save: {error}", where=final, fix="free space and start again") from None
         finally:
             shutil.rmtree(building, ignore_errors=True)
-        for old in self._steps()[self.keep :]:
-            shutil.rmtree(old)
+        self._retain()
         return Checkpoint(final, dict(state))
 
     def latest(self) -> Checkpoint | None:
         """Return the newest valid checkpoint, or None; damaged ones are reported and passed over."""
-        for path in self._steps():
+        for path in self.paths():
             problem = verify(path)
             if problem is None:
-                return Checkpoint(path, json.loads((path / "state.json").read_text(encoding="utf-8")))
+                return Checkpoint(path, read_state(path))
             log.warning("checkpoint %s is passed over: %s", path, problem)
         return None
 
-    def _steps(self) -> list[Path]:
-        """Return the checkpoint folders, newest first by step (clocks may go backwards)."""
+    def paths(self) -> list[Path]:
+        """Return the checkpoint folders, valid or not, newest first."""
         if not self.folder.is_dir():
             return []
-        return sorted((path for path in self.folder.iterdir() if _STEP.fullmatch(path.name)), reverse=True)
+        return sorted((path for path in self.folder.iterdir() if _STEP.fullmatch(path.name)), key=step_of, reverse=True)
 
-    def _build(self, folder: Path, components: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for name, tensors in components.items():
-            save_file(
-                {key: t.detach().cpu().contiguous() for key, t in tensors.items()}, folder / f"{name}.safetensors"
-            )
-        (folder / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
-        manifest = {}
-        for file in sorted(folder.iterdir()):
-            manifest[file.name] = {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
-            sync(file)
-        (folder / "MANIFEST.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        sync(folder / "MANIFEST.json")
-        sync(folder)
+    def reasons(self) -> dict[Path, list[str]]:
+        """Return why each checkpoint stays: newest, best, every; an empty list where nothing keeps it.
+
+        Only valid ones count as the newest, and until `keep` of them are found every one stays.
+        """
+        paths = self.paths()
+        kept: dict[Path, list[str]] = {path: [] for path in paths}
+        valid = 0
+        for path in paths:
+            if valid == self.keep:
+                break
+            whole = verify(path) is None
+            kept[path].append("newest" if whole else "damaged")
+            valid += whole
+        states = {path: state for path in paths if (state := _state(path)) is not None}
+        scored = [path for path in paths if states.get(path, {}).get("score") is not None]
+        if scored:
+            best = max(scored, key=lambda path: (states[path]["score"], -step_of(path)))
+            kept[best].append("best")
+        if self.keep_every:
+            first: dict[int, Path] = {}  # of each span of keep_every iterations, the earliest: paths are newest first
+            for path, state in states.items():
+                first[int(state.get("iteration", 0)) // self.keep_every] = path
+            for span, path in first.items():
+                if span > 0:
+                    kept[path].append("every")
+        return kept
+
+    def _retain(self) -> None:
+        """Delete what nothing keeps; what cannot be deleted costs space, not the run."""
+        try:
+            for path, reasons in self.reasons().items():
+                if not reasons:
+                    self._remove(path)
+        except OSError as error:
+            log.warning("an old checkpoint in %s cannot be deleted: %s", self.folder, error)
+
+    def _remove(self, path: Path) -> None:
+        """Take a checkpoint away in one step, so that a kill leaves it whole or gone; then free its space."""
+        gone = path.with_name(f"{UNFINISHED}gone-{path.name}")
+        shutil.rmtree(gone, ignore_errors=True)
+        os.replace(path, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
-def verify(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint folder, or None."""
+def step_of(path: Path) -> int:
+    """Return the step in a checkpoint folder's name."""
+    return int(path.name.removeprefix("step-"))
+
+
+def _state(path: Path) -> dict[str, Any] | None:
     try:
-        manifest = json.loads((path / "MANIFEST.json").read_text(encoding="utf-8"))
-        for name, facts in manifest.items():
-            file = path / name
-            if file.stat().st_size != facts["bytes"] or file_sha256(file) != facts["sha256"]:
-                return f"{name} is damaged"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"unreadable: {error}"
-    return None
+        return read_state(path)
+    except (OSError, ValueError):
+        return None
+
+
+__all__ = ["Checkpoint", "Store", "Tensors", "step_of", "verify"]

@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 from cirn_dist.errors import DataError
 
+PARTIAL = ".partial"  # how the name of a file that is being written ends
+
 _ADVICE = {
     errno.ENOSPC: "free some space and start again: what is finished is kept",
     errno.EDQUOT: "your quota is full: free some space and start again",
@@ -40,7 +42,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     Raises:
         DataError: no space left, read-only file system, no permission.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     with writing_into(path):
         try:
             with partial.open("wb") as file:

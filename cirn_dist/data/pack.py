@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from cirn_dist.data.decode import CODECS
 from cirn_dist.data.encode import Encoder
-from cirn_dist.data.files import digest, read_json, write_json, writing_into
+from cirn_dist.data.files import PARTIAL, digest, read_json, write_json, writing_into
 from cirn_dist.data.index import INDEX, ShardSet
 from cirn_dist.data.items import Found, find
 from cirn_dist.data.parallel import ordered_map
@@ -138,6 +138,8 @@ def _begin(out: Path, made: Mapping[str, Any], found: Found) -> str:
     """Claim the folder, or check that an unfinished packing in it is this one; return the shards' token."""
     plan = {"made": dict(made), "items": digest([[item.key, item.source] for item in found.items])}
     token = digest(plan)
+    for partial in out.glob(f".*{PARTIAL}"):  # of a packing that was killed
+        partial.unlink()
     if (out / PLAN).is_file():
         begun = read_json(out / PLAN)
         _refuse_other(begun["made"], made, out)
@@ -145,8 +147,6 @@ def _begin(out: Path, made: Mapping[str, Any], found: Found) -> str:
             raise DataError(
                 "the raw folder changed since packing began", where=out, fix="remove this folder and pack again"
             )
-        for partial in out.glob(".*.partial"):  # of a packing that was killed
-            partial.unlink()
         return token
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError("not empty, and no packing was begun there", where=out, fix="choose a new folder")

@@ -5,31 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from cirn_dist.checkpoint.state import load_component
-from cirn_dist.checkpoint.store import Checkpoint
 from cirn_dist.data.stream import Plan, Stream, loader
+from cirn_dist.engine.keeping import Keeper, Memory, Validated
 from cirn_dist.engine.meter import Meter, due
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Pass, train_step
-from cirn_dist.errors import CheckpointError, TrainingError
-from cirn_dist.models.norm import average_running_stats
+from cirn_dist.errors import TrainingError
 from cirn_dist.seeds import derive
-
-
-class Memory(Protocol):
-    """State of a stage beyond networks and optimizers, kept whole on every rank's behalf."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return this rank's part of the state."""
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take this rank's part of the whole state."""
 
 
 @dataclass
@@ -49,7 +36,7 @@ class Training:
     streams: Mapping[str, Stream]
     memory: Memory | None = None
     parents: dict[str, str] = field(default_factory=dict)
-    validate: Callable[[int], None] | None = None
+    validate: Callable[[int], Validated] | None = None
 
 
 def fit(training: Training, run: Run) -> None:
@@ -62,30 +49,33 @@ def fit(training: Training, run: Run) -> None:
     engine, runtime = run.config.engine, run.runtime
     plan = Plan(engine.images_per_step, runtime.world, runtime.rank, engine.micro_batch)
     last_step = math.ceil(training.iterations / engine.images_per_step)
-    first_step = _resume(training, run)
+    data = {name: stream.shards.fingerprint for name, stream in training.streams.items()}
+    keeper = Keeper(run, training.name, training.players, training.memory, data, training.parents)
+    first_step = keeper.resume()
     batches = iter(
         loader(training.streams, plan, first_step=first_step, last_step=last_step, workers=run.config.data.workers)
     )
     run.progress.start(training.name, training.iterations, done=first_step * engine.images_per_step)
-    with Meter(run, training.name, first_step) as meter:
+    with Meter(run, training.name, first_step) as meter, keeper:
         for step in range(first_step, last_step):
             iteration = step * engine.images_per_step
             torch.manual_seed(derive(run.config.seed, training.name, step, runtime.rank))
             rates = {name: player.set_rate(iteration) for name, player in training.players.items()}
             micro_batches = [to_device(next(batches), run) for _ in range(plan.accumulation)]
-            result = train_step(
-                training.players, training.passes, micro_batches, iteration, runtime, stop=bool(run.stop)
-            )
+            stop = bool(run.stop) or keeper.failed
+            result = train_step(training.players, training.passes, micro_batches, iteration, runtime, stop=stop)
 
             done = step + 1
             meter.add(done, result, rates)
             runtime.allow(None)  # what is not a step takes longer at times
             if due(done, engine.check_replicas_every, engine.images_per_step):
                 assert_replicas_equal(training.players, run)
+            found = Validated(None, best=False)
             if training.validate and due(done, run.config.evaluate.every, engine.images_per_step):
-                training.validate(done * engine.images_per_step)
-            if result.stop or done == last_step or due(done, engine.checkpoint_every, engine.images_per_step):
-                save(training, run, done, finished=done == last_step)
+                found = training.validate(done * engine.images_per_step)
+            last = result.stop or done == last_step
+            if last or found.best or due(done, engine.checkpoint_every, engine.images_per_step):
+                keeper.save(done, finished=done == last_step, score=found.score, wait=last)
             if result.stop:
                 raise run.stopped(f"stopped at iteration {done * engine.images_per_step} and saved", training.name)
             runtime.allow(engine.step_timeout if done < last_step else None)
@@ -105,35 +95,6 @@ def to_device(batch: Batch, run: Run) -> Batch:
     return moved
 
 
-def save(training: Training, run: Run, step: int, *, finished: bool) -> None:
-    """Save every component, optimizer, scaler and memory of a stage as one checkpoint."""
-    for player in training.players.values():
-        for network in player.networks.values():
-            average_running_stats(network)
-    components: dict[str, Mapping[str, Tensor]] = {}
-    scalers: dict[str, Any] = {}
-    for name, player in training.players.items():
-        components |= {component: network.state_dict() for component, network in player.networks.items()}
-        components[f"{name}.optimizer"] = player.optimizer_state()
-        scalers[name] = player.scaler_state()
-    if training.memory is not None:
-        parts = run.runtime.gather(training.memory.tensors())
-        components["memory"] = {key: tensor for part in parts for key, tensor in part.items()}
-    state = {
-        "stage": training.name,
-        "step": step,
-        "iteration": step * run.config.engine.images_per_step,
-        "finished": finished,
-        "label_space": run.config.data.label_space,
-        "data": {name: stream.shards.fingerprint for name, stream in training.streams.items()},
-        "parents": training.parents,
-        "scalers": scalers,
-        "world": run.runtime.world,
-        "versions": {"torch": torch.__version__},
-    }
-    run.runtime.on_main(lambda: run.store(training.name).save(step, components, state).path)
-
-
 def assert_replicas_equal(players: Mapping[str, Player], run: Run) -> None:
     """Compare every component's parameters over ranks.
 
@@ -149,27 +110,3 @@ def assert_replicas_equal(players: Mapping[str, Player], run: Run) -> None:
         for component, value in sums.items():
             if other[component] != value:
                 raise TrainingError(f"{component} differs between rank {run.runtime.rank} and rank {rank}")
-
-
-def _resume(training: Training, run: Run) -> int:
-    """Load the newest checkpoint of this stage, if there is one; returns the step to start with."""
-    checkpoint = run.latest(training.name)
-    if checkpoint is None:
-        return 0
-    _assert_same_data(training, checkpoint)
-    for name, player in training.players.items():
-        for component, network in player.networks.items():
-            load_component(network, checkpoint, component)
-        player.load_optimizer_state(checkpoint.read(f"{name}.optimizer"))
-        player.load_scaler_state(checkpoint.state["scalers"][name])
-    if training.memory is not None:
-        training.memory.load(checkpoint.read("memory"))
-    return int(checkpoint.state["step"])
-
-
-def _assert_same_data(training: Training, checkpoint: Checkpoint) -> None:
-    for name, stream in training.streams.items():
-        if checkpoint.state["data"].get(name) != stream.shards.fingerprint:
-            raise CheckpointError(
-                f"was trained on another {name} shard set", where=checkpoint.path, fix="use a new output folder"
-            )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from cirn_dist.checkpoint.lock import RunLock
 from cirn_dist.checkpoint.store import Checkpoint, Store
 from cirn_dist.config import Config
 from cirn_dist.data.labels import LabelSpace, label_space
@@ -26,6 +27,8 @@ class Run:
         folder: `runs/NAME`; each stage has a folder of its name in it.
         progress: the display; only rank 0 has one that shows.
         stop: whether this rank was asked to stop.
+        lock: on the folder; held by rank 0. None where nobody else can come.
+        allow: settings and data sets that may differ from those the folder was begun with.
     """
 
     config: Config
@@ -33,6 +36,8 @@ class Run:
     runtime: Runtime
     progress: Progress
     stop: StopRequest
+    lock: RunLock | None = None
+    allow: tuple[str, ...] = ()
 
     @property
     def labels(self) -> LabelSpace:
@@ -50,7 +55,8 @@ class Run:
 
     def store(self, stage: str) -> Store:
         """Return a stage's checkpoints."""
-        return Store(self.stage_folder(stage) / "checkpoints", keep=self.config.engine.keep)
+        engine = self.config.engine
+        return Store(self.stage_folder(stage) / "checkpoints", keep=engine.keep, keep_every=engine.keep_every)
 
     def latest(self, stage: str) -> Checkpoint | None:
         """Return a stage's newest valid checkpoint, the same one on every rank."""

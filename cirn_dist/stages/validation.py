@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
-from cirn_dist.checkpoint.store import Store
 from cirn_dist.data.index import ShardSet
+from cirn_dist.engine.keeping import Validated
 from cirn_dist.engine.run import Run
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.norm import average_running_stats
@@ -18,17 +18,19 @@ from cirn_dist.report.results import CURVE_NAME, Best, Curve, Scores, read_curve
 from cirn_dist.stages.evaluate import evaluate
 
 
-def validation(run: Run, stage: str, segmenter: Segmenter, labelled: ShardSet | None) -> Callable[[int], None] | None:
+def validation(
+    run: Run, stage: str, segmenter: Segmenter, labelled: ShardSet | None
+) -> Callable[[int], Validated] | None:
     """Return what scores the segmenter at an iteration of its training, or None where that is not asked for."""
     if labelled is None or not run.config.evaluate.every:
         return None
 
-    def score(iteration: int) -> None:
+    def score(iteration: int) -> Validated:
         # A copy: neither the norm layers' statistics nor the training mode of what is being trained may change.
         snapshot = copy.deepcopy(segmenter).float()
         average_running_stats(snapshot)
         found = evaluate(run, snapshot, labelled)
-        run.runtime.on_main(lambda: _keep(run, stage, iteration, found, snapshot))
+        return Validated(found.miou, run.runtime.on_main(lambda: _keep(run, stage, iteration, found)))
 
     return score
 
@@ -43,11 +45,9 @@ def best_score(run: Run, stage: str) -> Best | None:
     return Best(iteration=iteration, of=len(known), **dict(known[iteration]))
 
 
-def _keep(run: Run, stage: str, iteration: int, found: Scores, snapshot: Segmenter) -> None:
-    """Add a point to the curve, and keep the weights if it is the highest; points of a lost future are dropped."""
+def _keep(run: Run, stage: str, iteration: int, found: Scores) -> bool:
+    """Add a point to the curve; returns whether it is the highest. Points of a lost future are dropped."""
     before = {at: scores for at, scores in read_curve(run.stage_folder(stage)).points.items() if at < iteration}
     curve = Curve(points=before | {iteration: found})
-    if all((found.miou or 0.0) > (scores.miou or 0.0) for scores in before.values()):
-        state = {"stage": stage, "iteration": iteration, "miou": found.miou, "label_space": run.labels.name}
-        Store(run.stage_folder(stage) / "best").save(iteration, {"segmenter": snapshot.state_dict()}, state)
     replace_text(run.stage_folder(stage) / CURVE_NAME, curve.model_dump_json(indent=1))
+    return all((found.miou or 0.0) > (scores.miou or 0.0) for scores in before.values())

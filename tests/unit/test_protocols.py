@@ -15,7 +15,7 @@ from stagerun import stage_run
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cirn_dist.checkpoint.store import Store
+from cirn_dist.checkpoint.store import Checkpoint
 from cirn_dist.config import Domain
 from cirn_dist.configfile import load
 from cirn_dist.data.decode import encode_image, encode_label
@@ -162,9 +162,10 @@ def test_scores_on_the_way_keep_the_best_and_change_nothing(tmp_path: Path) -> N
     assert best is not None
     assert best.of == 3
     assert best.miou == max(point["miou"] for point in points.values()) == points[str(best.iteration)]["miou"]
-    kept = Store(tmp_path / "4/source/best").latest()
-    assert kept is not None
+    reasons = run.store("source").reasons()
+    (kept,) = (Checkpoint.open(path) for path, why in reasons.items() if "best" in why)
     assert kept.state["iteration"] == best.iteration
+    assert kept.state["score"] == best.miou
     last = evaluate(run, _with(run, weights[4]), domains.scored)
     assert points["12"]["miou"] == pytest.approx(last.miou)
     again = evaluate(run, _with(run, kept.read("segmenter")), domains.scored)

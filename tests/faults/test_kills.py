@@ -1,0 +1,64 @@
+"""kill -9 at random file operations and moments: nothing reported is lost, and the run ends as an undisturbed one.
+
+The places are drawn from a seed, which is in the test's name; CIRN_FAULT_SEED=n draws others.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faults_run import Undisturbed, assert_nothing_left_over, assert_nothing_lost, essence
+from forks import Fault, Starts
+
+# In the order of the pipeline: where each kill of a chain falls. A kill lies in what no earlier one has reached.
+# Reads do not count: they happen in later phases too.
+CHANGES = r"^(?!read )\S+ "
+PHASES = {
+    "beginning": r"(\.lock|\.config\.yaml|\.run\.json)",
+    "packing the source": r"data/source/",
+    "packing the target": r"data/(target|scored)/",
+    "a save of the source stage": r"source/(checkpoints|saves)",
+    "a save of CycleGAN": r"translate/(checkpoints|saves)",
+    "render": r"render/shards",
+    "a save on the CIR": r"cir/(checkpoints|saves)",
+    "a save of the adversarial stage": r"adapt/(checkpoints|saves)",
+    "pseudo-labelling": r"pseudo_label/",
+    "a save of self-training": r"self_train/(checkpoints|saves)",
+    "scoring and reporting": r"(self_train/\.scores|\.report\.html)",
+}
+SEED = int(os.environ.get("CIRN_FAULT_SEED", "0"))
+
+
+def chain(undisturbed: Undisturbed, seed: int) -> Iterator[tuple[str, Fault]]:
+    """Draw one operation of each phase of the pipeline, in order."""
+    draw = random.Random(seed)
+    for phase, where in PHASES.items():
+        operations = [one for one in undisturbed.operations if re.search(CHANGES + where, one)]
+        assert operations, f"no operation of {phase}"
+        yield phase, Fault(CHANGES + where, draw.randrange(len(operations)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
+def test_killed_in_every_phase_it_ends_as_if_undisturbed(
+    seed: int, starts: Starts, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    killed = 0
+    for phase, fault in chain(undisturbed, seed):
+        ended = starts("run", undisturbed.config, "--out", run, run=run, fault=fault)
+        print(f"seed {seed}: {phase}, operation {fault.nth}: exit {ended.code}")
+        assert ended.code in (-signal.SIGKILL, 0), ended.stderr
+        killed += ended.code == -signal.SIGKILL
+        assert_nothing_lost(run, ended)
+    done = starts("run", undisturbed.config, "--out", run, run=run)
+    assert done.code == 0, done.stderr
+    assert essence(run) == undisturbed.essence
+    assert_nothing_left_over(run)
+    assert killed >= len(PHASES) - 1, "nearly all of the kills must have hit"
