@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cirn_dist.cli_checkpoints import checkpoints_app
 from cirn_dist.cli_paper import show_app, tables
 from cirn_dist.cli_run import Json, demo, run
 from cirn_dist.cli_shards import bench_app, pack, shards_app
@@ -31,6 +32,7 @@ app.add_typer(shards_app, name="shards")
 app.add_typer(sweep_app, name="sweep")
 app.add_typer(bench_app, name="bench")
 app.add_typer(show_app, name="show")
+app.add_typer(checkpoints_app, name="checkpoints")
 
 
 @app.command()

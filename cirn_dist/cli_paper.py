@@ -10,7 +10,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-show_app = typer.Typer(help="Show what a run would be.", no_args_is_help=True)
+from cirn_dist.cli_checkpoints import RunOr, show_run
+
+show_app = typer.Typer(cls=RunOr, help="Show what a run would be, or what a run was made of.", no_args_is_help=True)
+show_app.command("run")(show_run)
 
 
 @show_app.command("config")

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,20 +81,20 @@ class Store:
             return []
         return sorted((path for path in self.folder.iterdir() if _STEP.fullmatch(path.name)), key=step_of, reverse=True)
 
-    def reasons(self) -> dict[Path, list[str]]:
+    def reasons(self, valid: Callable[[Path], bool] = lambda path: verify(path) is None) -> dict[Path, list[str]]:
         """Return why each checkpoint stays: newest, best, every; an empty list where nothing keeps it.
 
         Only valid ones count as the newest, and until `keep` of them are found every one stays.
         """
         paths = self.paths()
         kept: dict[Path, list[str]] = {path: [] for path in paths}
-        valid = 0
+        found = 0
         for path in paths:
-            if valid == self.keep:
+            if found == self.keep:
                 break
-            whole = verify(path) is None
+            whole = valid(path)
             kept[path].append("newest" if whole else "damaged")
-            valid += whole
+            found += whole
         states = {path: state for path in paths if (state := _state(path)) is not None}
         scored = [path for path in paths if states.get(path, {}).get("score") is not None]
         if scored:

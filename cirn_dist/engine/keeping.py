@@ -120,11 +120,12 @@ class Keeper:
             for network in player.networks.values():
                 average_running_stats(network)
         memory = None if self.memory is None else self.run.runtime.gather(self.memory.tensors())
+        components = self._components(memory)  # on all ranks: each may hold a part of an optimizer
         if self.run.runtime.main:
             state = self._state(step, finished, score)
-            components = self._copy.take(self._components(memory))
+            copied = self._copy.take(components)
             stalled = time.perf_counter() - free
-            self._pending = self._writer.submit(self._write, step, components, state, free - began, stalled)
+            self._pending = self._writer.submit(self._write, step, copied, state, free - began, stalled)
         if wait:
             self.wait()
 

@@ -1,0 +1,87 @@
+"""The command line's verbs on what a run keeps: show, checkpoints list, verify, show."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+Folder = Annotated[Path, typer.Argument(help="The folder of a run.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.")]
+Stage = Annotated[str | None, typer.Option(help="Of this stage alone.")]
+
+
+class RunOr(TyperGroup):
+    """A group whose first word may be a run's folder: `show runs/demo` is `show run runs/demo`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Take the verb `run` for granted where the first word is none."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["run", *args]
+        return super().resolve_command(ctx, args)
+
+
+checkpoints_app = typer.Typer(help="Look at the checkpoints of a run.", no_args_is_help=True)
+
+
+def show_run(folder: Folder, json: Json = None) -> None:
+    """Print what everything in a run was made of, from its scores to the raw data; exit 1 if a link does not fit."""
+    from cirn_dist.checkpoint.lineage import lineage
+    from cirn_dist.report.lineage import lineage_tree
+
+    found = lineage(folder)
+    Console().print(lineage_tree(found))
+    _write(json, found.to_json() | {"problems": found.problems()})
+    if found.problems():
+        raise typer.Exit(1)
+
+
+@checkpoints_app.command("list")
+def list_checkpoints(folder: Folder, stage: Stage = None, json: Json = None) -> None:
+    """List a run's checkpoints: what each holds, why it stays, what saving it cost."""
+    from cirn_dist.checkpoint.inventory import inventory
+    from cirn_dist.report.checkpoints import inventory_table
+
+    found = inventory(folder, stage)
+    Console().print(inventory_table(found))
+    _write(json, [entry.model_dump(mode="json") for entry in found])
+
+
+@checkpoints_app.command()
+def verify(folder: Folder, stage: Stage = None, json: Json = None) -> None:
+    """Read every byte of every checkpoint again; exit 1 if one is damaged."""
+    from cirn_dist.checkpoint.inventory import inventory
+    from cirn_dist.report.checkpoints import verified_table
+
+    found = inventory(folder, stage, check=True)
+    Console().print(verified_table(found))
+    _write(json, [entry.model_dump(mode="json") for entry in found])
+    if any(entry.problem for entry in found):
+        raise typer.Exit(1)
+
+
+@checkpoints_app.command("show")
+def show_checkpoint(
+    folder: Folder,
+    stage: Stage = None,
+    step: Annotated[int | None, typer.Option(help="Default: the newest valid one.")] = None,
+    json: Json = None,
+) -> None:
+    """Show what one checkpoint of each stage holds and where it comes from."""
+    from cirn_dist.checkpoint.inventory import contents
+    from cirn_dist.report.checkpoints import contents_table
+
+    found = contents(folder, stage, step)
+    Console().print(contents_table(found))
+    _write(json, [entry.model_dump(mode="json") for entry in found])
+
+
+def _write(path: Path | None, content: Any) -> None:
+    if path is not None:
+        from cirn_dist.report.results import replace_text
+
+        replace_text(path, json_module.dumps(content, indent=1))

@@ -1,0 +1,56 @@
+"""A run's lineage as a tree for a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+from rich.tree import Tree
+
+from cirn_dist.checkpoint.lineage import SHORT, Node
+
+_STYLES = {"run": "bold", "score": "bold green", "checkpoint": "", "shards": "cyan", "raw": "dim", "missing": "red"}
+
+
+def lineage_tree(root: Node) -> RenderableType:
+    """Lay out what everything was made of; what was shown before is not shown again."""
+    seen: set[int] = set()
+    tree = Tree(_label("", root, again=False), guide_style="dim")
+    for role, parent in root.parents:
+        if id(parent) not in seen and not _shown(parent, seen):
+            _grow(tree, role, parent, seen)
+    problems = root.problems()
+    verdict = (
+        Text(f"{len(problems)} link{'s do' if len(problems) > 1 else ' does'} not fit", style="red")
+        if problems
+        else Text("every link fits", style="green")
+    )
+    return Group(tree, Text(), verdict)
+
+
+def _shown(node: Node, seen: set[int]) -> bool:
+    """Whether a stage without a score of its own has been shown as another's parent."""
+    return node.kind == "checkpoint" and id(node) in seen
+
+
+def _grow(tree: Tree, role: str, node: Node, seen: set[int]) -> None:
+    again = id(node) in seen and bool(node.parents)
+    branch = tree.add(_label(role, node, again=again))
+    seen.add(id(node))
+    if not again:
+        for parent_role, parent in node.parents:
+            _grow(branch, parent_role, parent, seen)
+
+
+def _label(role: str, node: Node, *, again: bool) -> Text:
+    text = Text(no_wrap=True, overflow="ellipsis").append(f"{role}: " if role else "", style="dim")
+    text.append(node.name, style=_STYLES.get(node.kind, ""))
+    if again:
+        return text.append("  (above)", style="dim")
+    if node.note:
+        text.append(f"  {node.note}", style="dim")
+    if node.fingerprint and not node.problem:
+        text.append(f"  {node.fingerprint[:SHORT]}", style="dim")
+    if node.problem:
+        text.no_wrap = False
+        text.append(f"  ✗ {node.problem}", style="red")
+    return text
