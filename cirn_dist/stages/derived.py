@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from cirn_dist.data.index import INDEX, Sample, ShardSet
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.writer import finish, finished, write_shard
 from cirn_dist.engine.run import Run
+from cirn_dist.errors import DataError
 from cirn_dist.stages.images import dealt
+
+log = logging.getLogger(__name__)
 
 Samples = Callable[[range], Iterable[tuple[str, Sample]]]
 
@@ -72,7 +76,14 @@ class _Abandoned(Exception):
 def derived_set(run: Run, stage: str, parent: ShardSet, made: dict[str, str]) -> ShardSet | None:
     """Return the set `derive_set` has written of the same things, None on every rank where there is none."""
     folder = run.stage_folder(stage) / "shards"
-    found = ShardSet.open(folder) if (folder / INDEX).is_file() else None
+    found = None
+    if (folder / INDEX).is_file():
+        try:
+            found = ShardSet.open(folder)
+        except DataError as error:
+            if run.runtime.main:
+                log.warning("%s; the set is made again", error)
+                (folder / INDEX).unlink()  # what is damaged is not a set
     if found is not None and found.meta.get("made") != made | {"parent": parent.fingerprint}:
         found = None
     return found if run.runtime.gather(found is not None)[0] else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -48,7 +49,9 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
         "settings": settings.model_dump_json(),
     }
     existing = derived_set(run, stage, target, made)
-    if existing is not None:
+    summary = run.stage_folder(stage) / "summary.json"
+    # Killed after the set and before its summary, a run predicts once more: the summary is of the confidences.
+    if existing is not None and run.runtime.on_main(summary.is_file):
         return existing
 
     segmenter = load_segmenter(run, teacher)
@@ -62,7 +65,7 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
 
     labelled = derive_set(run, stage, target, samples, label_space=run.labels, made=made)
     if run.runtime.main:
-        _summarise(run, stage, counts, limits, labelled)
+        _summarise(run, summary, counts, limits, labelled)
     return labelled
 
 
@@ -106,7 +109,7 @@ def _predictions(
         yield from zip(images.indices, images.samples, probabilities, strict=True)
 
 
-def _summarise(run: Run, stage: str, counts: Counts, limits: Thresholds, labelled: ShardSet) -> None:
+def _summarise(run: Run, path: Path, counts: Counts, limits: Thresholds, labelled: ShardSet) -> None:
     """Write and print each class's threshold, and its labelled pixels as a share of those predicted as it."""
     predicted = counts.sum(1)
     kept = np.array(labelled.meta["class_pixels"]) / np.maximum(1, predicted)
@@ -117,5 +120,5 @@ def _summarise(run: Run, stage: str, counts: Counts, limits: Thresholds, labelle
         "predicted": (predicted / max(1, predicted.sum())).tolist(),
         "ignored": labelled.meta["ignored_pixels"] / max(1, int(predicted.sum())),
     }
-    replace_text(run.stage_folder(stage) / "summary.json", json.dumps(summary, indent=1))
+    replace_text(path, json.dumps(summary, indent=1))
     run.progress.print(pseudo_label_table(summary))

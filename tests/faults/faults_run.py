@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class Undisturbed:
     config: Path
     folder: Path
     operations: list[str]
+    seconds: float
     essence: dict[str, Any]
 
 
@@ -36,9 +38,10 @@ def run_undisturbed(starts: Starts, folder: Path) -> Undisturbed:
     evaluate = MINI["evaluate"] | {"every": 8}
     settings = MINI | {"controls": False, "engine": engine, "evaluate": evaluate}
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    began = time.monotonic()
     done = starts("run", config, "--out", folder / "run", run=folder / "run", trace=True)
     assert done.code == 0, done.stderr
-    return Undisturbed(config, folder / "run", done.operations, essence(folder / "run"))
+    return Undisturbed(config, folder / "run", done.operations, time.monotonic() - began, essence(folder / "run"))
 
 
 def essence(run: Path) -> dict[str, Any]:

@@ -62,3 +62,23 @@ def test_killed_in_every_phase_it_ends_as_if_undisturbed(
     assert essence(run) == undisturbed.essence
     assert_nothing_left_over(run)
     assert killed >= len(PHASES) - 1, "nearly all of the kills must have hit"
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_as_if_undisturbed(
+    starts: Starts, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """The same by the clock: inside a write, a step, a collective, wherever it falls."""
+    run, draw, killed = tmp_path / "run", random.Random(SEED), 0
+    for _ in range(7):
+        after = undisturbed.seconds * draw.uniform(0.05, 0.4)
+        ended = starts("run", undisturbed.config, "--out", run, run=run, fault=Fault(after=after))
+        print(f"seed {SEED}: killed after {after:.3f} s: exit {ended.code}")
+        assert ended.code in (-signal.SIGKILL, 0), ended.stderr
+        killed += ended.code == -signal.SIGKILL
+        assert_nothing_lost(run, ended)
+    done = starts("run", undisturbed.config, "--out", run, run=run)
+    assert done.code == 0, done.stderr
+    assert essence(run) == undisturbed.essence
+    assert_nothing_left_over(run)
+    assert killed >= 2

@@ -1,0 +1,183 @@
+"""Saving in the background, resuming in no time: what training is delayed by, and what a failed write does."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from stagerun import stage_run
+from torch import nn
+
+from cirn_dist.checkpoint.saves import read_saves
+from cirn_dist.checkpoint.store import Checkpoint, Store, verify
+from cirn_dist.data.index import ShardSet
+from cirn_dist.domains import Domains, open_domains
+from cirn_dist.engine.keeping import Keeper
+from cirn_dist.engine.players import build_player
+from cirn_dist.engine.run import Run
+from cirn_dist.errors import CheckpointError, ConfigError
+from cirn_dist.stages.source import train_supervised
+
+
+def keeper_of(run: Run, **parts: Any) -> tuple[Keeper, nn.Linear]:
+    torch.manual_seed(0)
+    net = nn.Linear(3, 2)
+    player = build_player("p", {"net": net}, lambda: torch.optim.SGD(net.parameters(), 0.1), lambda _: 1.0, run.runtime)
+    keeper = Keeper(run, "stage", {"p": player}, None, **({"data": {"source": "a" * 64}, "parents": {}} | parts))
+    keeper.resume()
+    return keeper, net
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed, threads = threading.Event(), []
+    write = Store.save
+
+    def slow(store: Store, *arguments: Any) -> Checkpoint:
+        threads.append(threading.current_thread())
+        assert allowed.wait(60)
+        return write(store, *arguments)
+
+    monkeypatch.setattr(Store, "save", slow)
+    run = stage_run(tmp_path)
+    keeper, net = keeper_of(run)
+    with keeper:
+        before = net.weight.detach().clone()
+        keeper.save(1, finished=False)
+        with torch.no_grad():
+            net.weight.add_(1)  # the next step
+        assert run.latest("stage") is None, "nothing is written yet"
+        assert read_saves(tmp_path / "stage") == [], "and nothing is reported"
+        threading.Timer(0.2, allowed.set).start()
+        keeper.save(2, finished=False)  # waits for the first
+        first = run.latest("stage")
+        assert first is not None
+        keeper.save(3, finished=True, wait=True)
+    paths = run.store("stage").paths()
+    assert [path.name for path in paths] == ["step-00000003", "step-00000002"]
+    assert first.state["step"] in (1, 2)
+    assert threads
+    assert threading.main_thread() not in threads
+    saved = Checkpoint.open(paths[1]).read("net")["weight"]
+    assert torch.equal(saved, before + 1)
+    reported = read_saves(tmp_path / "stage")
+    assert [save.step for save in reported] == [1, 2, 3]
+    assert reported[1].waited_ms > 100
+    assert all(save.stalled_ms < 100 and save.written_s > 0 and save.bytes > 0 for save in reported)
+
+
+def test_what_is_saved_is_the_step_it_was_saved_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that change while they are written do not reach the checkpoint."""
+    run = stage_run(tmp_path)
+    keeper, net = keeper_of(run)
+    copied = threading.Event()
+    wait = keeper._copy.wait
+    monkeypatch.setattr(keeper._copy, "wait", lambda: copied.wait(60) and wait())
+    with keeper:
+        before = net.weight.detach().clone()
+        keeper.save(1, finished=False)
+        with torch.no_grad():
+            net.weight.zero_()
+        copied.set()
+    latest = run.latest("stage")
+    assert latest is not None
+    assert torch.equal(latest.read("net")["weight"], before)
+
+
+def fail_at(nth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, count = Store.save, itertools.count()
+
+    def save(store: Store, *arguments: Any) -> Checkpoint:
+        if next(count) == nth:
+            raise CheckpointError("cannot save: no space", where=store.folder)
+        return write(store, *arguments)
+
+    monkeypatch.setattr(Store, "save", save)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> tuple[Callable[..., Run], Domains]:
+    run = stage_run(tmp_path, "engine.images_per_step=1", "engine.checkpoint_every=2", "engine.log_every=1")
+    return lambda *overrides: stage_run(
+        tmp_path, "engine.images_per_step=1", "engine.checkpoint_every=2", "engine.log_every=1", *overrides
+    ), open_domains(run)
+
+
+def test_a_write_that_failed_ends_the_training_at_the_next_step(
+    source: tuple[Callable[..., Run], Domains], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, domains = source
+    run = make()
+    fail_at(1, monkeypatch)
+    with pytest.raises(CheckpointError, match="no space"):
+        train_supervised(run, "source", domains.source, run.config.source)
+    steps = (run.stage_folder("source") / "metrics.jsonl").read_text().splitlines()
+    assert 4 <= len(steps) <= 6, "long before the next save would have told"
+    latest = run.latest("source")
+    assert latest is not None
+    assert latest.state["step"] == 2
+    monkeypatch.undo()
+    train_supervised(run, "source", domains.source, run.config.source)
+    assert run.is_trained("source")
+
+
+def test_the_last_write_that_failed_is_an_error_too(
+    source: tuple[Callable[..., Run], Domains], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, domains = source
+    run = make("source.iterations=2")
+    fail_at(0, monkeypatch)
+    with pytest.raises(CheckpointError, match="no space"):
+        train_supervised(run, "source", domains.source, run.config.source)
+
+
+def test_a_resumed_step_99999_begins_as_fast_as_step_0(
+    source: tuple[Callable[..., Run], Domains], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted in samples read and in windows of the order computed: nothing is replayed."""
+    make, domains = source
+    run = make("source.iterations=100000", "engine.checkpoint_every=100000")
+    reads = []
+    read = ShardSet.read
+    monkeypatch.setattr(ShardSet, "read", lambda shards, i: reads.append(i) or read(shards, i))
+
+    run.stop.file.touch()
+    with pytest.raises(Exception, match="stopped at iteration 1 and saved"):
+        train_supervised(run, "source", domains.source, run.config.source)
+    assert len(reads) == 1
+    run.stop.file.unlink()
+    first = run.latest("source")
+    assert first is not None
+    components = {name: first.read(name) for name in first.components}
+    run.store("source").save(99_999, components, first.state | {"step": 99_999, "iteration": 99_999})
+
+    reads.clear()
+    again = make("source.iterations=100000", "engine.checkpoint_every=100000")
+    train_supervised(again, "source", domains.source, again.config.source)
+    assert len(reads) == 1
+    latest = again.latest("source")
+    assert latest is not None
+    assert (latest.state["step"], latest.state["finished"]) == (100_000, True)
+
+
+def test_other_data_and_other_parents_are_refused_by_name(tmp_path: Path) -> None:
+    run = stage_run(tmp_path)
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"one")
+    keeper, _ = keeper_of(run, parents={"imported": str(weights)})
+    with keeper:
+        keeper.save(1, finished=False, wait=True)
+    keeper_of(run, parents={"imported": str(weights)})
+    with pytest.raises(ConfigError, match=r"data\.source was a{12}\.\.\., is b{12}\.\.\.;.*--allow data\.source"):
+        keeper_of(run, data={"source": "b" * 64}, parents={"imported": str(weights)})
+    weights.write_bytes(b"other")
+    with pytest.raises(ConfigError, match=r"parent\.imported was"):
+        keeper_of(run, parents={"imported": str(weights)})
+    allowed = Run(run.config, run.folder, run.runtime, run.progress, run.stop, allow=("parent",))
+    keeper_of(allowed, parents={"imported": str(weights)})
+    assert "parent.imported" in (tmp_path / "changes.jsonl").read_text()
+    assert verify(run.store("stage").paths()[0]) is None
