@@ -91,7 +91,7 @@ class Engine(Section):
     ranks: int | None = Field(None, ge=1, description="how many there must be; null takes the launcher's word")
     start_timeout: float = Field(1800, gt=0, description="seconds a rank waits for the others outside a step")
     step_timeout: float = Field(600, ge=0, description="seconds a step may take before the run ends; 0 is no limit")
-    check_replicas_every: int = Field(1000, ge=0, description="iterations between parameter checksums; 0 is never")
+    check_replicas_every: int = Field(1000, ge=0, description="iterations between comparisons over ranks; 0: never")
 
 
 class Augment(Section):

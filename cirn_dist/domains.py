@@ -11,6 +11,7 @@ from cirn_dist.config import Domain
 from cirn_dist.data.index import INDEX, ShardSet
 from cirn_dist.data.labels import label_space
 from cirn_dist.data.pack import pack
+from cirn_dist.engine.replicas import assert_same_facts
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import WORK_TIMEOUT
 from cirn_dist.errors import ConfigError, DataError
@@ -48,6 +49,7 @@ def open_domains(run: Run) -> Domains:
             _assert_labels(run, domain, shards)
     sets = {"source": source, "target": target, "scored": scored}
     fingerprints = {f"data.{name}": shards.fingerprint for name, shards in sets.items() if shards is not None}
+    assert_same_facts(run.runtime, fingerprints, "data")
     run.runtime.on_main(lambda: claim_data(run.folder, fingerprints, run.allow))
     return Domains(source, target, scored)
 

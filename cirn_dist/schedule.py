@@ -7,10 +7,11 @@ what it computes. A function of the iteration cannot.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 LrScaling = Literal["auto", "none", "sqrt", "linear"]
 Optimizer = Literal["sgd", "adam", "adamw"]
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 
 
 def warmup(iteration: int, length: int) -> float:

@@ -6,6 +6,7 @@ import datetime
 import json
 import platform
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,22 @@ import torch
 import cirn_dist
 from cirn_dist.checkpoint.claim import claim_settings, clear_leftovers
 from cirn_dist.checkpoint.lock import RunLock
-from cirn_dist.config import Config
+from cirn_dist.config import Config, flatten
 from cirn_dist.data.files import writing_into
+from cirn_dist.data.plan import Plan
+from cirn_dist.engine.replicas import assert_same_facts
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime, lost_contact
 from cirn_dist.engine.signals import PREEMPTED, STOP, Stopped, StopRequest
 from cirn_dist.engine.watchdog import HANG_EXIT_CODE
-from cirn_dist.errors import CirnError
+from cirn_dist.errors import CirnError, ConfigError
 from cirn_dist.pipeline import run_pipeline, stage_titles
 from cirn_dist.report.boards import require
 from cirn_dist.report.html import write_report
 from cirn_dist.report.progress import Progress
 from cirn_dist.report.results import Results, replace_text
 from cirn_dist.report.table import results_table
+from cirn_dist.schedule import OPTIMIZERS, lr_factor
 
 
 def start(
@@ -77,6 +81,7 @@ def _walk(
 ) -> int:
     code, titles = 0, stage_titles(config)
     try:
+        _assert_possible(config, out, runtime, until)
         runtime.on_main(lambda: _claim(out, config, runtime, lock, allow))
         runtime.watchdog.open()
         with writing_into(out):
@@ -101,7 +106,7 @@ def _walk(
         if reason is None:
             raise
         code = HANG_EXIT_CODE
-        runtime.watchdog.dump(f"{reason}: {error}")
+        runtime.watchdog.dump(f"{reason}\n{''.join(traceback.format_exception(error))}")
         say(f"{reason}; this one's stacks are in {runtime.watchdog.path}", runtime)
     except KeyboardInterrupt:
         code = 130
@@ -121,6 +126,27 @@ def _mark(out: Path, stopped: Stopped) -> None:
         with writing_into(out):
             replace_text(out / PREEMPTED, f"{stopped.reason}\n{stopped}\n")
     (out / STOP).unlink(missing_ok=True)
+
+
+# What may differ between the machines of one run: where data lies, and how many loader processes suit them.
+_LOCAL = ("data.source.raw", "data.target.raw", "data.workers")
+
+
+def _assert_possible(config: Config, out: Path, runtime: Runtime, until: str | None) -> None:
+    """Check, before anything is written, that all ranks were started alike and that they divide a step.
+
+    Raises:
+        ConfigError: on all ranks.
+    """
+    settings = flatten(config.model_dump(mode="json"))
+    facts = {key: value for key, value in settings.items() if key not in _LOCAL}
+    facts |= {"--out": str(out), "--until": until, "cirn_dist": cirn_dist.__version__, "torch": torch.__version__}
+    assert_same_facts(runtime, facts, "its start")
+    engine = config.engine
+    try:
+        Plan(engine.images_per_step, runtime.world, runtime.rank, engine.micro_batch)
+    except ConfigError as error:
+        raise error.on_all_ranks() from None
 
 
 def _claim(out: Path, config: Config, runtime: Runtime, lock: RunLock, allow: Sequence[str]) -> None:
@@ -143,6 +169,7 @@ def _claim(out: Path, config: Config, runtime: Runtime, lock: RunLock, allow: Se
 
 
 def _circumstances(config: Config, runtime: Runtime) -> dict[str, Any]:
+    rule, images = config.engine.lr_scaling, config.engine.images_per_step
     device = (
         torch.cuda.get_device_name() if runtime.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     )
@@ -155,6 +182,10 @@ def _circumstances(config: Config, runtime: Runtime) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cirn_dist": cirn_dist.__version__,
+        "images_per_step": images,
+        "lr_scaling": rule,
+        # what the batch-1 rates of the configuration are multiplied by
+        "lr_factor": {optimizer: lr_factor(rule, optimizer, images) for optimizer in OPTIMIZERS},
     }
 
 

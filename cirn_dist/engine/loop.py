@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,9 +14,9 @@ from cirn_dist.data.stream import Plan, Stream, loader
 from cirn_dist.engine.keeping import Keeper, Memory, Validated
 from cirn_dist.engine.meter import Meter, due
 from cirn_dist.engine.players import Player
+from cirn_dist.engine.replicas import assert_replicas_equal
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Pass, train_step
-from cirn_dist.errors import TrainingError
 from cirn_dist.seeds import derive
 
 
@@ -67,17 +68,20 @@ def fit(training: Training, run: Run) -> None:
 
             done = step + 1
             meter.add(done, result, rates)
-            runtime.allow(None)  # what is not a step takes longer at times
-            if due(done, engine.check_replicas_every, engine.images_per_step):
-                assert_replicas_equal(training.players, run)
-            found = Validated(None, best=False)
-            if training.validate and due(done, run.config.evaluate.every, engine.images_per_step):
-                found = training.validate(done * engine.images_per_step)
+            reached = done * engine.images_per_step
+            due_now = partial(due, done, images_per_step=engine.images_per_step)
             last = result.stop or done == last_step
-            if last or found.best or due(done, engine.checkpoint_every, engine.images_per_step):
+            saving = last or due_now(engine.checkpoint_every)
+            if engine.check_replicas_every and (saving or due_now(engine.check_replicas_every)):
+                assert_replicas_equal(training.players, runtime, f"{training.name}, iteration {reached}")
+            runtime.allow(None)  # what is not a step may take longer
+            found = Validated(None, best=False)
+            if training.validate and due_now(run.config.evaluate.every):
+                found = training.validate(reached)
+            if saving or found.best:
                 keeper.save(done, finished=done == last_step, score=found.score, wait=last)
             if result.stop:
-                raise run.stopped(f"stopped at iteration {done * engine.images_per_step} and saved", training.name)
+                raise run.stopped(f"stopped at iteration {reached} and saved", training.name)
             runtime.allow(engine.step_timeout if done < last_step else None)
 
 
@@ -93,20 +97,3 @@ def to_device(batch: Batch, run: Run) -> Batch:
         images = moved[domain]["image"].to(run.runtime.dtype).div_(127.5).sub_(1.0)
         moved[domain]["image"] = images.contiguous(memory_format=torch.channels_last)
     return moved
-
-
-def assert_replicas_equal(players: Mapping[str, Player], run: Run) -> None:
-    """Compare every component's parameters over ranks.
-
-    Raises:
-        TrainingError: names the first component that differs.
-    """
-    sums = {
-        component: float(torch.stack([p.detach().double().sum() for p in network.parameters()]).sum())
-        for player in players.values()
-        for component, network in player.networks.items()
-    }
-    for rank, other in enumerate(run.runtime.gather(sums)):
-        for component, value in sums.items():
-            if other[component] != value:
-                raise TrainingError(f"{component} differs between rank {run.runtime.rank} and rank {rank}")

@@ -42,7 +42,7 @@ class Meter:
     def _clear(self) -> None:
         self.sums: dict[str, float] = {}
         self.observed: dict[str, float] = {}
-        self.steps = 0
+        self.steps = self.skipped = 0
         self.since = time.perf_counter()
 
     def add(self, step: int, result: StepResult, rates: Mapping[str, float]) -> None:
@@ -55,23 +55,29 @@ class Meter:
         iteration = step * engine.images_per_step
         self.skipped_in_a_row = self.skipped_in_a_row + 1 if result.skipped else 0
         if self.skipped_in_a_row >= engine.max_nonfinite:
-            raise TrainingError(
-                f"gradients of {', '.join(result.skipped)} were not finite in {self.skipped_in_a_row} steps in a row",
+            error = TrainingError(
+                f"loss or gradients of {', '.join(result.skipped)} were not finite in {self.skipped_in_a_row} steps "
+                "in a row",
                 where=f"{self.stage}, iteration {iteration}",
                 fix="lower the learning rate, set clip_norm, or use engine.precision=fp32",
             )
+            raise error.on_all_ranks()
         self.steps += 1
-        for sums, values in ((self.sums, result.losses), (self.observed, result.observed)):
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value
+        if result.skipped:  # its losses would make the mean of all steps infinite
+            self.skipped += 1
+        else:
+            for sums, values in ((self.sums, result.losses), (self.observed, result.observed)):
+                for name, value in values.items():
+                    sums[name] = sums.get(name, 0.0) + value
         if not due(step, engine.log_every, engine.images_per_step):
             return
+        counted = self.steps - self.skipped
         means, observed = (
-            {name: value / self.steps for name, value in sums.items()} for sums in (self.sums, self.observed)
+            {name: value / counted for name, value in sums.items()} for sums in (self.sums, self.observed)
         )
         speed = self.steps * engine.images_per_step / (time.perf_counter() - self.since)
         self.run.progress.update(iteration, means, speed)
-        line = metrics(step, iteration, speed, means, rates, observed)
+        line = metrics(step, iteration, speed, means, rates, observed, self.skipped)
         self.run.boards.write(line)
         if self.log is not None:
             self.log.write(line)

@@ -26,7 +26,7 @@ Loss = Annotated[float | None, BeforeValidator(_finite)]
 
 class Metrics(BaseModel):
     """What is logged about one step: losses by name, learning rates by player, and what was observed
-    beside them; a non-finite value is None."""
+    beside them; a non-finite value is None. `skipped` steps since the last line updated not every player."""
 
     # An older reader meets the fields of a newer writer; it takes what it knows.
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -38,6 +38,7 @@ class Metrics(BaseModel):
     losses: dict[str, Loss]
     rates: dict[str, float] = {}
     observed: dict[str, Loss] = {}
+    skipped: int = 0
 
 
 def metrics(
@@ -47,6 +48,7 @@ def metrics(
     losses: Mapping[str, float],
     rates: Mapping[str, float] | None = None,
     observed: Mapping[str, float] | None = None,
+    skipped: int = 0,
 ) -> Metrics:
     """Make the record of one step, stamped with the time of day in seconds."""
     return Metrics(
@@ -57,6 +59,7 @@ def metrics(
         losses=dict(losses),
         rates=dict(rates or {}),
         observed=dict(observed or {}),
+        skipped=skipped,
     )
 
 

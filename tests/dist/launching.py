@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+FAULTY = Path(__file__).with_name("faulty.py")
 # What launch/slurm exports, so that a launcher passes signals on and gives its ranks time to save.
 PATIENT = {"PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGUSR1,SIGINT", "PET_SHUTDOWN_TIMEOUT": "300"}
 
@@ -19,30 +20,55 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(ranks: int, *arguments: object, launcher: str = "accelerate") -> subprocess.Popen[str]:
-    """Start `python -m cirn_dist ARGUMENTS` on `ranks` CPU ranks; returns the launcher's process."""
-    own = ["-m", "cirn_dist", *map(str, arguments)]
+def start(
+    ranks: int, *arguments: object, launcher: str = "accelerate", script: Path | None = None, **variables: object
+) -> subprocess.Popen[str]:
+    """Start `python -m cirn_dist ARGUMENTS`, or a script with them, on `ranks` CPU ranks; returns the launcher.
+
+    Args:
+        variables: of the environment.
+    """
     port = str(free_port())
     if launcher == "accelerate":
         head = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(ranks), "--num_machines", "1",
                 "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]  # fmt: skip
     else:
         head = ["torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", port]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"} | PATIENT
+    return start_launcher(*head, *own_command(*arguments, script=script), ACCELERATE_USE_CPU="true", **variables)
+
+
+def own_command(*arguments: object, script: Path | None = None) -> list[object]:
+    """Return what a launcher is given: this checkout's command line, or a script, with arguments."""
+    return [*(["-m", "cirn_dist"] if script is None else [script]), *arguments]
+
+
+def start_launcher(*module_and_arguments: object, **variables: object) -> subprocess.Popen[str]:
+    """Start `python -m MODULE ARGUMENTS` in this checkout."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | PATIENT
     return subprocess.Popen(
-        [sys.executable, "-m", *head, *own],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", *map(str, module_and_arguments)],
+        cwd=ROOT, env=environment | {name: str(value) for name, value in variables.items()},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
-def launch(
-    ranks: int, *arguments: object, launcher: str = "accelerate", timeout: float = 240
-) -> subprocess.CompletedProcess[str]:
-    """Run `python -m cirn_dist ARGUMENTS` on `ranks` CPU ranks to its end."""
-    process = start(ranks, *arguments, launcher=launcher)
+def finish(process: subprocess.Popen[str], timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    """Wait for a launcher; one that takes too long is killed."""
     try:
         stdout, stderr = process.communicate(timeout=timeout)
     except BaseException:
         process.kill()
         raise
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def launch(
+    ranks: int,
+    *arguments: object,
+    launcher: str = "accelerate",
+    script: Path | None = None,
+    timeout: float = 240,
+    **variables: object,
+) -> subprocess.CompletedProcess[str]:
+    """Do what `start` does, to its end."""
+    return finish(start(ranks, *arguments, launcher=launcher, script=script, **variables), timeout)

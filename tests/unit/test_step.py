@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cirn_dist.engine.players import DdpPlayer
+from cirn_dist.engine.replicas import checksum
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.step import Batch, Losses, Pass, train_step
 
@@ -148,3 +149,30 @@ def test_what_is_observed_is_averaged_and_trains_nothing(runtime: Runtime) -> No
     assert result.losses == unwatched.losses
     assert unwatched.observed == {}
     assert (weight(player) == weight(plain)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_checksum_sees_one_bit_and_what_a_sum_does_not(dtype: torch.dtype) -> None:
+    values = torch.tensor([[1.0, -2.0, 0.5], [4.0, 0.0, 3.0]], dtype=dtype)
+
+    def hashed(changed: torch.Tensor) -> int:
+        net = nn.Linear(3, 2, bias=False)
+        net.weight = nn.Parameter(changed)
+        return int(checksum(net))
+
+    swapped, moved, cancelling, negative_zero = (values.clone() for _ in range(4))
+    swapped[0, 0], swapped[0, 1] = values[0, 1], values[0, 0]
+    moved[:] = values.flip(0)
+    cancelling[0, 0] += 1
+    cancelling[0, 1] -= 2
+    cancelling[0, 2] += 1
+    negative_zero[1, 1] = -0.0
+    hashes = [hashed(x) for x in (values, swapped, moved, cancelling, negative_zero)]
+    assert len(set(hashes)) == len(hashes)
+    assert hashed(values.clone()) == hashes[0]
+
+
+def test_the_checksum_does_not_depend_on_the_layout_in_memory() -> None:
+    net = nn.Conv2d(3, 5, 3)
+    before = int(checksum(net))
+    assert int(checksum(net.to(memory_format=torch.channels_last))) == before

@@ -1,0 +1,64 @@
+"""The command line, with what a test asks for done to one rank: FAULT is a list of KIND:RANK:FIRST-LAST (steps from 0).
+
+nan     the images of those steps are not finite
+sleep   the rank never comes back from that step
+kill    the rank is killed, as by a machine that runs out of memory
+drift   after that step, two weights of the last component have changed places
+RECORD, a folder: the counters k of every micro-batch are appended to STAGE-loss names-RANK.txt there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cirn_dist.cli import main
+from cirn_dist.engine import loop
+from cirn_dist.engine.step import StepResult, train_step
+
+
+def faults(step: int, rank: int) -> list[str]:
+    found = []
+    for fault in os.environ.get("FAULT", "").split():
+        kind, of, steps = fault.split(":")
+        first, _, last = steps.partition("-")
+        if int(of) == rank and int(first) <= step <= int(last or first):
+            found.append(kind)
+    return found
+
+
+def step_with_faults(
+    players: Mapping[str, Any], passes: Any, micro_batches: Sequence[Any], iteration: int, runtime: Any, **options: Any
+) -> StepResult:
+    now = faults(iteration // int(os.environ.get("IMAGES_PER_STEP", "4")), runtime.rank)
+    if "sleep" in now:
+        time.sleep(10_000)
+    if "kill" in now:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "nan" in now:
+        for batch in micro_batches:
+            batch["source"]["image"].fill_(float("nan"))
+    folder = os.environ.get("RECORD")
+    if folder:
+        with Path(folder, f"rank-{runtime.rank}.txt").open("a", encoding="utf-8") as record:
+            for batch in micro_batches:
+                for domain, entries in sorted(batch.items()):
+                    record.write(f"{'+'.join(players)} {iteration} {domain} {entries['k'].tolist()}\n")
+    result = train_step(players, passes, micro_batches, iteration, runtime, **options)
+    if "drift" in now:
+        *_, network = list(players.values())[-1].networks.values()
+        weight = max(network.parameters(), key=lambda parameter: len(parameter)).data
+        weight[:2] = weight[:2].flip(0)
+    return result
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    loop.train_step = step_with_faults
+    main()
