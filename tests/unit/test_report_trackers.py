@@ -26,6 +26,7 @@ def test_a_line_has_the_agreed_form(tmp_path: Path) -> None:
         "losses": {"seg": 1.0},
         "rates": {"segmenter": 1e-3},
         "observed": {},
+        "skipped": 0,
     }
 
 
