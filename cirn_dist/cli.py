@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cirn_dist.cli_bench import bench_scale
 from cirn_dist.cli_checkpoints import checkpoints_app
 from cirn_dist.cli_paper import show_app, tables
 from cirn_dist.cli_run import Json, demo, run
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(run)
 app.command()(pack)
+bench_app.command("scale")(bench_scale)
 app.command()(tables)
 app.add_typer(shards_app, name="shards")
 app.add_typer(sweep_app, name="sweep")

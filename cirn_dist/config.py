@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cirn_dist.schedule import LrScaling
 
@@ -81,17 +81,29 @@ class Engine(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = Field(
         "auto", description="auto goes by the hardware; fp64 is for comparing runs, not for training"
     )
+    backend: Literal["ddp", "deepspeed"] = Field("ddp", description="who reduces gradients and steps optimizers")
+    zero_stage: Literal[0, 1, 2] = Field(
+        1, description="of deepspeed: 1 shards optimizer state over ranks, 2 gradients too, 0 neither"
+    )
     lr_scaling: LrScaling = "auto"
     checkpoint_every: int = Field(2000, ge=1, description="iterations between checkpoints")
     keep: int = Field(2, ge=2, description="newest checkpoints kept")
     keep_every: int = Field(0, ge=0, description="iterations between checkpoints kept for good; 0 is none")
     log_every: int = Field(100, ge=1, description="iterations between lines of metrics.jsonl")
     max_nonfinite: int = Field(10, ge=1, description="skipped steps in a row before the run ends")
+    time_reductions: bool = Field(False, description="log what the gradients' all-reduces cost; with ddp")
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field((), description="beside metrics.jsonl")
     ranks: int | None = Field(None, ge=1, description="how many there must be; null takes the launcher's word")
     start_timeout: float = Field(1800, gt=0, description="seconds a rank waits for the others outside a step")
     step_timeout: float = Field(600, ge=0, description="seconds a step may take before the run ends; 0 is no limit")
     check_replicas_every: int = Field(1000, ge=0, description="iterations between comparisons over ranks; 0: never")
+
+    @field_validator("zero_stage", mode="before")
+    @classmethod
+    def _parameters_stay_whole(cls, stage: object) -> object:
+        if stage == 3:
+            raise ValueError("3 shards the parameters, which others' passes and evaluation need whole: 0, 1 or 2")
+        return stage
 
 
 class Augment(Section):

@@ -24,6 +24,7 @@ from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime, lost_contact
 from cirn_dist.engine.signals import PREEMPTED, STOP, Stopped, StopRequest
 from cirn_dist.engine.watchdog import HANG_EXIT_CODE
+from cirn_dist.engine.zero import assert_usable
 from cirn_dist.errors import CirnError, ConfigError
 from cirn_dist.pipeline import run_pipeline, stage_titles
 from cirn_dist.report.boards import require
@@ -62,6 +63,8 @@ def start(
             ranks=engine.ranks,
             folder=out,
             start_timeout=engine.start_timeout,
+            zero_stage=engine.zero_stage if engine.backend == "deepspeed" else None,
+            time_reductions=engine.time_reductions,
         )
         with RunLock(out) as lock:
             code = _walk(config, out, json_file, runtime, stop, until, lock, allow)
@@ -81,6 +84,8 @@ def _walk(
 ) -> int:
     code, titles = 0, stage_titles(config)
     try:
+        if runtime.zero_stage is not None:
+            assert_usable(runtime)
         _assert_possible(config, out, runtime, until)
         runtime.on_main(lambda: _claim(out, config, runtime, lock, allow))
         runtime.watchdog.open()

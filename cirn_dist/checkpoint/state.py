@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,16 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` returned; the parameter groups keep the configuration's settings."""
-    state: dict[int, dict[str, Any]] = {}
+    optimizer.load_state_dict({"state": by_parameter(tensors), "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def by_parameter(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """Return what `optimizer_tensors` returned as parameter number -> name -> tensor."""
+    state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         number, _, name = key.partition(".")
         state.setdefault(int(number), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return state
 
 
 def load_component(network: nn.Module, checkpoint: Checkpoint, component: str, *, only: tuple[str, ...] = ()) -> None:

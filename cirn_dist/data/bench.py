@@ -116,7 +116,7 @@ def bench_data(
     with Image.open(io.BytesIO(samples[0][shards.image_field])) as image:
         description = f"{image.width}x{image.height} {image.format}" + (" with labels" if shards.has_labels else "")
     return Bench(
-        machine=f"{_processor()}, torch {torch.__version__}, webdataset {webdataset.__version__}",
+        machine=f"{machine()}, webdataset {webdataset.__version__}",
         image=description,
         pillow=pillow,
         torchvision=bare,
@@ -199,10 +199,12 @@ def _loader_rate(stream: Stream, workers: int, seconds: float) -> float:
     return _rate(seconds, batches)
 
 
-def _processor() -> str:
+def machine() -> str:
+    """Return the processor, its cores and PyTorch's version."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} ({len(names)} cores)" if names else platform.processor()
+    processor = f"{names[0]} ({len(names)} cores)" if names else platform.processor()
+    return f"{processor}, torch {torch.__version__}"

@@ -59,10 +59,11 @@ def fit(training: Training, run: Run) -> None:
     run.progress.start(training.name, training.iterations, done=first_step * engine.images_per_step)
     with Meter(run, training.name, first_step) as meter, keeper:
         for step in range(first_step, last_step):
+            meter.begin()
             iteration = step * engine.images_per_step
             torch.manual_seed(derive(run.config.seed, training.name, step, runtime.rank))
             rates = {name: player.set_rate(iteration) for name, player in training.players.items()}
-            micro_batches = [to_device(next(batches), run) for _ in range(plan.accumulation)]
+            micro_batches = [to_device(meter.next(batches), run) for _ in range(plan.accumulation)]
             stop = bool(run.stop) or keeper.failed
             result = train_step(training.players, training.passes, micro_batches, iteration, runtime, stop=stop)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.step import StepResult
+from cirn_dist.engine.step import Batch, StepResult
 from cirn_dist.errors import TrainingError
 from cirn_dist.report.trackers import MetricsLog, metrics
 
@@ -42,8 +42,20 @@ class Meter:
     def _clear(self) -> None:
         self.sums: dict[str, float] = {}
         self.observed: dict[str, float] = {}
+        self.costs: dict[str, float] = {}
         self.steps = self.skipped = 0
         self.since = time.perf_counter()
+
+    def begin(self) -> None:
+        """Note that a step begins."""
+        self.began, self.waited = time.perf_counter(), 0.0
+
+    def next(self, batches: Iterator[Batch]) -> Batch:
+        """Return the next batch, its wait counted."""
+        asked = time.perf_counter()
+        batch = next(batches)
+        self.waited += time.perf_counter() - asked
+        return batch
 
     def add(self, step: int, result: StepResult, rates: Mapping[str, float]) -> None:
         """Take the result of the step that just ended, the `step`-th counted from 1.
@@ -63,6 +75,11 @@ class Meter:
             )
             raise error.on_all_ranks()
         self.steps += 1
+        costs = {"step_s": time.perf_counter() - self.began, "data_s": self.waited}
+        if self.run.runtime.traffic is not None:
+            costs |= self.run.runtime.traffic.take()
+        for name, value in costs.items():
+            self.costs[name] = self.costs.get(name, 0.0) + value
         if result.skipped:  # its losses would make the mean of all steps infinite
             self.skipped += 1
         else:
@@ -75,9 +92,10 @@ class Meter:
         means, observed = (
             {name: value / counted for name, value in sums.items()} for sums in (self.sums, self.observed)
         )
+        costs = {name: value / self.steps for name, value in self.costs.items()}
         speed = self.steps * engine.images_per_step / (time.perf_counter() - self.since)
         self.run.progress.update(iteration, means, speed)
-        line = metrics(step, iteration, speed, means, rates, observed, self.skipped)
+        line = metrics(step, iteration, speed, means, rates, observed, self.skipped, costs)
         self.run.boards.write(line)
         if self.log is not None:
             self.log.write(line)

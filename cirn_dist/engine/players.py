@@ -125,6 +125,9 @@ class DdpPlayer(Player):
         optimizer: builds the optimizer once the networks are on the device.
     """
 
+    # What convolutions compute in, on tensor cores and in oneDNN; other layouts are converted each time.
+    memory_format = torch.channels_last
+
     def __init__(
         self,
         name: str,
@@ -135,10 +138,18 @@ class DdpPlayer(Player):
         *,
         clip_norm: float | None = None,
     ) -> None:
-        group = prepared(networks, runtime)
+        group = Group(networks).to(memory_format=self.memory_format)
+        group = group.to(device=runtime.device, dtype=runtime.dtype)
         super().__init__(name, networks, optimizer(), schedule, clip_norm=clip_norm)
-        self.module = runtime.distribute(group)
+        self.module = self.wrap(group, runtime)
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
+
+    def wrap(self, group: Group, runtime: Runtime) -> nn.Module:
+        """Return the module that runs the networks and reduces their gradients."""
+        module = runtime.distribute(group)
+        if runtime.traffic is not None:
+            runtime.traffic.watch(module)
+        return module
 
     def __call__(self, network: str, *inputs: Any) -> Any:
         """Run a network through DDP."""
@@ -194,17 +205,12 @@ def build_player(
     *,
     clip_norm: float | None = None,
 ) -> Player:
-    """Give a network group its optimizer and its way over ranks."""
+    """Give a network group its optimizer and the run's way over ranks: DDP, or DeepSpeed at a ZeRO stage."""
+    if runtime.zero_stage is not None:
+        from cirn_dist.engine.zero import STAGES  # above this file, and DeepSpeed may not be installed
+
+        return STAGES[runtime.zero_stage](name, networks, optimizer, schedule, runtime, clip_norm=clip_norm)
     return DdpPlayer(name, networks, optimizer, schedule, runtime, clip_norm=clip_norm)
-
-
-def prepared(networks: Networks, runtime: Runtime) -> Group:
-    """Group networks on the device, in the run's number format, convolution weights in channels-last order.
-
-    That order is what convolutions compute in, on tensor cores and in oneDNN; other layouts are converted each time.
-    """
-    group = Group(networks).to(memory_format=torch.channels_last)
-    return group.to(device=runtime.device, dtype=runtime.dtype)
 
 
 def assert_each_once(name: str, networks: Networks, optimizer: torch.optim.Optimizer) -> None:

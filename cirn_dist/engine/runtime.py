@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, nn
 
+from cirn_dist.engine.traffic import Traffic
 from cirn_dist.engine.watchdog import Watchdog, record_collectives
 from cirn_dist.engine.world import assert_world
 from cirn_dist.errors import CirnError
@@ -38,6 +39,8 @@ class Runtime:
         ranks: how many there must be; None takes the launcher's word.
         folder: the run's; traces of a hang are written in its `hang/`.
         start_timeout: seconds a collective may take while the ranks start.
+        zero_stage: DeepSpeed's, for players on it; None is DDP.
+        time_reductions: whether `traffic` measures what the gradients' all-reduces cost.
 
     Raises:
         ConfigError: the world is not the one that was asked for, or the precision does not exist on this device.
@@ -51,7 +54,10 @@ class Runtime:
         ranks: int | None = None,
         folder: Path | None = None,
         start_timeout: float = START_TIMEOUT,
+        zero_stage: int | None = None,
+        time_reductions: bool = False,
     ) -> None:
+        self.zero_stage = zero_stage
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available():
             # Without it Accelerate sees no device and believes in a world of one while torch has several ranks.
             os.environ["ACCELERATE_USE_CPU"] = "true"
@@ -69,6 +75,7 @@ class Runtime:
             ],
         )
         self.device: torch.device = self.accelerator.device
+        self.traffic = Traffic(self.device) if time_reductions else None
         self.rank: int = self.accelerator.process_index
         self.world: int = self.accelerator.num_processes
         self.start_timeout = self._timeout = start_timeout

@@ -26,7 +26,11 @@ Loss = Annotated[float | None, BeforeValidator(_finite)]
 
 class Metrics(BaseModel):
     """What is logged about one step: losses by name, learning rates by player, and what was observed
-    beside them; a non-finite value is None. `skipped` steps since the last line updated not every player."""
+    beside them; a non-finite value is None. `skipped` steps since the last line updated not every player.
+
+    `costs` is the mean of the steps since the last line, on rank 0: seconds of a step (`step_s`), of waiting for its
+    data (`data_s`), and, with engine.time_reductions, of its all-reduces.
+    """
 
     # An older reader meets the fields of a newer writer; it takes what it knows.
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -39,6 +43,7 @@ class Metrics(BaseModel):
     rates: dict[str, float] = {}
     observed: dict[str, Loss] = {}
     skipped: int = 0
+    costs: dict[str, float] = {}
 
 
 def metrics(
@@ -49,6 +54,7 @@ def metrics(
     rates: Mapping[str, float] | None = None,
     observed: Mapping[str, float] | None = None,
     skipped: int = 0,
+    costs: Mapping[str, float] | None = None,
 ) -> Metrics:
     """Make the record of one step, stamped with the time of day in seconds."""
     return Metrics(
@@ -60,6 +66,7 @@ def metrics(
         rates=dict(rates or {}),
         observed=dict(observed or {}),
         skipped=skipped,
+        costs=dict(costs or {}),
     )
 
 

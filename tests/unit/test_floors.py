@@ -16,7 +16,7 @@ FLOORS = {
     "engine": 3,
     "stages": 4,
     "domains": 5, "pipeline": 5,
-    "cli": 6, "cli_checkpoints": 6, "cli_paper": 6, "cli_run": 6,
+    "cli": 6, "cli_bench": 6, "cli_checkpoints": 6, "cli_paper": 6, "cli_run": 6,
     "cli_shards": 6, "cli_sweep": 6, "start": 6, "__main__": 6,
     "__init__": -1,
 }  # fmt: skip

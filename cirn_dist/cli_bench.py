@@ -1,0 +1,139 @@
+"""The command line's `bench scale`: measured speed by number of ranks, and what the model says of more of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_module
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cirn_dist.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cirn_dist.engine.bench import Scaling
+    from cirn_dist.engine.scaling import Prediction
+
+_PREDICTED = (8, 64, 256)
+
+
+def bench_scale(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of one that ships.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
+    stage: Annotated[str, typer.Option(help="source, translate or adapt.")] = "adapt",
+    ranks: Annotated[str | None, typer.Option(metavar="R,R,...", help="Default: 1, 2, 4, ... up to the GPUs.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Counted, after two of warm-up.")] = 10,
+    gpus_per_node: Annotated[int, typer.Option(min=1, help="Of the machines to predict.")] = 8,
+    intra: Annotated[
+        str, typer.Option(help="Inside a node: pcie (10 GB/s), v100 (NVLink, 130), a100 (NVLink, 230), or GB/s.")
+    ] = "v100",
+    inter: Annotated[str, typer.Option(metavar="GBIT,...", help="Networks between nodes.")] = "25,100,200",
+    image_seconds: Annotated[
+        float | None, typer.Option(min=1e-9, help="One image's passes on the GPU to predict; default: as measured.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the runs in this folder.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.")] = None,
+) -> None:
+    """Train a stage's step on 1, 2, ... ranks, and predict 8, 64 and 256 GPUs from it."""
+    from cirn_dist.engine.bench import bench_scale as measure
+    from cirn_dist.engine.scaling import INTER, INTRA, Link, predict, smallest_batch
+    from cirn_dist.report.shards import counting
+
+    inside = INTRA.get(intra) or Link(_positive(intra, "--intra") * 1e9, INTRA["v100"].latency)
+    networks = {name: INTER.get(name) or Link(0.9 / 8 * _positive(name, "--inter") * 1e9, INTER["100"].latency)
+                for name in inter.split(",")}  # fmt: skip
+    worlds = _worlds(ranks)
+    with tempfile.TemporaryDirectory(prefix="cirn-scale-") as scratch, counting("measuring") as count:
+        found = measure(
+            config, overrides or [], out or Path(scratch), stage=stage, ranks=worlds, steps=steps, progress=count
+        )
+    work = found.work if image_seconds is None else dataclasses.replace(found.work, image=image_seconds)
+    batch = found.measured[0].images_per_step
+    predicted = {
+        name: [predict(work, r, smallest_batch(r, batch), gpus_per_node, inside, link) for r in _PREDICTED]
+        for name, link in networks.items()
+    }
+    console = Console()
+    console.print(measured_table(found))
+    console.print(predicted_table(predicted, work.image, gpus_per_node, intra))
+    if json is not None:
+        from cirn_dist.report.results import replace_text
+
+        replace_text(json, json_module.dumps(as_json(found, predicted), indent=1))
+
+
+def measured_table(found: Scaling) -> Table:
+    """Lay out what was measured, the model's speed beside it."""
+    columns = ("ranks", "images/s", "efficiency", "model", "step", "data", "all-reduce", "not hidden", "reduced")
+    table = Table(*columns, box=None, pad_edge=False, title_justify="left", caption_justify="left")
+    table.title = f"{found.stage}, {found.measured[0].images_per_step} images per step, one at a time"
+    table.caption = f"{found.machine}, {found.threads} thread(s) per rank"
+    for one in found.measured:
+        model = found.model(one)
+        table.add_row(
+            str(one.ranks), f"{one.speed:.2f}", f"{found.efficiency(one):.0%}",
+            "" if model is None else f"{model.speed:.2f}", *map(_ms, (one.step, one.data, one.reduce, one.exposed)),
+            f"{one.reduced / 1e6:.1f} MB",
+        )  # fmt: skip
+    return table
+
+
+def predicted_table(predicted: dict[str, list[Prediction]], image: float, gpus_per_node: int, intra: str) -> Table:
+    """Lay out the model's images/s and efficiency for larger worlds, one column per network."""
+    table = Table("GPUs", "images/step", "compute", box=None, pad_edge=False, title_justify="left")
+    table.title = f"predicted: {_ms(image)} per image, {gpus_per_node} GPUs per node, {intra} inside"
+    for name in predicted:
+        table.add_column(f"{name} Gbit/s: all-reduce")
+        table.add_column("images/s")
+    for row in zip(*predicted.values(), strict=True):
+        cells = [cell for one in row for cell in (_ms(one.reduce), f"{one.speed:,.1f} ({one.efficiency:.0%})")]
+        table.add_row(str(row[0].ranks), str(row[0].images_per_step), _ms(row[0].compute), *cells)
+    return table
+
+
+def as_json(found: Scaling, predicted: dict[str, list[Prediction]]) -> dict[str, Any]:
+    """Return everything the tables show, in seconds and bytes."""
+    rows = []
+    for one in found.measured:
+        model = found.model(one)
+        model_speed = None if model is None else model.speed
+        derived = {"speed": one.speed, "efficiency": found.efficiency(one), "model_speed": model_speed}
+        rows.append(dataclasses.asdict(one) | derived)
+    return {
+        "machine": found.machine,
+        "stage": found.stage,
+        "threads": found.threads,
+        "measured": rows,
+        "predicted": {name: [dataclasses.asdict(one) for one in row] for name, row in predicted.items()},
+    }
+
+
+def _worlds(asked: str | None) -> Sequence[int]:
+    if asked is not None:
+        try:
+            return [int(word) for word in asked.split(",")]
+        except ValueError:
+            raise ConfigError(f"not numbers: {asked}", where="--ranks", fix="for example 1,2,4") from None
+    import torch
+
+    most = torch.cuda.device_count() if torch.cuda.is_available() else 2
+    return [2**i for i in range(most.bit_length())]
+
+
+def _positive(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise ConfigError(f"neither a known link nor a bandwidth: {text!r}", where=where, fix="see bench scale --help")
+    return value
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:,.1f} ms"
