@@ -84,8 +84,6 @@ def _walk(
 ) -> int:
     code, titles = 0, stage_titles(config)
     try:
-        if runtime.zero_stage is not None:
-            assert_usable(runtime)
         _assert_possible(config, out, runtime, until)
         runtime.on_main(lambda: _claim(out, config, runtime, lock, allow))
         runtime.watchdog.open()
@@ -138,7 +136,7 @@ _LOCAL = ("data.source.raw", "data.target.raw", "data.workers")
 
 
 def _assert_possible(config: Config, out: Path, runtime: Runtime, until: str | None) -> None:
-    """Check, before anything is written, that all ranks were started alike and that they divide a step.
+    """Check, before anything is written, that all ranks were started alike, divide a step, and have the backend.
 
     Raises:
         ConfigError: on all ranks.
@@ -150,6 +148,8 @@ def _assert_possible(config: Config, out: Path, runtime: Runtime, until: str | N
     engine = config.engine
     try:
         Plan(engine.images_per_step, runtime.world, runtime.rank, engine.micro_batch)
+        if runtime.zero_stage is not None:
+            assert_usable(runtime)
     except ConfigError as error:
         raise error.on_all_ranks() from None
 
