@@ -13,6 +13,7 @@ import typer
 
 from cirn_dist.cli_bench import bench_scale
 from cirn_dist.cli_checkpoints import checkpoints_app
+from cirn_dist.cli_doctor import doctor
 from cirn_dist.cli_paper import show_app, tables
 from cirn_dist.cli_run import Json, demo, run
 from cirn_dist.cli_shards import bench_app, pack, shards_app
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(run)
+app.command()(doctor)
 app.command()(pack)
 bench_app.command("scale")(bench_scale)
 app.command()(tables)

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from cirn_dist.checkpoint.state import load_component
-from cirn_dist.config import Augment, SegmenterTraining
+from cirn_dist.config import Augment, Config, SegmenterTraining
 from cirn_dist.data.index import ShardSet
+from cirn_dist.data.labels import label_space
 from cirn_dist.data.stream import Stream
 from cirn_dist.data.transforms import SegmentationTransform
 from cirn_dist.engine.players import Player, build_player
@@ -32,15 +33,20 @@ def build_segmenter(run: Run, *, with_acm: bool, pretrained: bool = False) -> Se
         with_acm: C and ACM (stages 2 and 3), or plain DeepLab-v2.
         pretrained: whether to load the backbone's configured weights.
     """
-    settings = run.config.model
-    torch.manual_seed(derive(run.config.seed, "segmenter"))
+    return segmenter_of(run.config, world=run.runtime.world, with_acm=with_acm, pretrained=pretrained)
+
+
+def segmenter_of(config: Config, *, world: int, with_acm: bool, pretrained: bool = False) -> Segmenter:
+    """Build the segmenter of a configuration on `world` ranks; the rest as `build_segmenter`."""
+    settings = config.model
+    torch.manual_seed(derive(config.seed, "segmenter"))
     backbone = build_backbone(settings.backbone, settings.weights if pretrained else None)
-    classes = run.labels.num_classes
+    classes = label_space(config.data.label_space).num_classes
     acm = ACM(backbone.out_channels, classes, **settings.acm.model_dump()) if with_acm else None
     segmenter = Segmenter(backbone, classes, acm=acm, freeze_affine=settings.freeze_affine)
     norm = settings.norm
     if norm == "auto":
-        norm = "sync" if run.runtime.world > 1 else "batch"
+        norm = "sync" if world > 1 else "batch"
     return convert(segmenter, norm)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import MINI, Command
 from launching import launch
 from runs import COMPONENTS, assert_close
 
-from cirn_dist.checkpoint.store import Store
+from cirn_dist.checkpoint.store import Store, Tensors
 from cirn_dist.data.index import ShardSet
+from cirn_dist.report.translation import read_quality
 
 @pytest.fixture(scope="module")
 def on_two_ranks(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -38,6 +41,28 @@ def test_two_ranks_render_the_same_cir(finished_run: Path, on_two_ranks: Path) -
 
 
 @pytest.mark.slow
+def test_two_ranks_render_one_ranks_bytes(finished_run: Path, mini: Path, tmp_path: Path) -> None:
+    """From the same generator the shard sets are one: tars, indexes, index.json, and the figures of their quality."""
+    out = tmp_path / "run"
+    shutil.copytree(finished_run, out)
+    shutil.rmtree(out / "render")
+    done = launch(2, "run", mini, "--out", out, "--until", "cir")
+    assert done.returncode == 0, done.stderr[-3000:]
+    before, after = (
+        {path.name: path.read_bytes() for path in (run / "render/shards").iterdir()} for run in (finished_run, out)
+    )
+    assert sum(name.endswith(".tar") for name in before) > 1, "both ranks had a shard to write"
+    assert before == after
+    one, two = (read_quality(run) for run in (finished_run, out))
+    assert one is not None
+    assert two is not None
+    assert one.cir == two.cir == ShardSet.open(out / "render/shards").fingerprint
+    assert (two.images, two.same_class, two.colour, two.miou) == (one.images, one.same_class, one.colour, one.miou)
+    assert two.features.cir == pytest.approx(one.features.cir, rel=1e-5)
+    assert two.cycle_l1 == pytest.approx(one.cycle_l1, rel=1e-5)
+
+
+@pytest.mark.slow
 def test_two_ranks_score_the_same(finished_run: Path, on_two_ranks: Path) -> None:
     one, two = (json.loads((run / "results.json").read_text())["rows"] for run in (finished_run, on_two_ranks))
     for before, after in zip(one, two, strict=True):
@@ -60,6 +85,22 @@ def test_a_run_goes_on_with_another_number_of_ranks(
     assert done.returncode == 0, done.stderr
     for component in COMPONENTS[stage]:
         assert_close(finished_run, out, stage, component)
+    if stage == "translate":
+        last = Store(out / stage / "checkpoints").latest()
+        assert last is not None
+        assert_pools_went_on(halfway.read("memory"), last.read("memory"))
+        assert_close(finished_run, out, stage, "memory")
+
+
+def assert_pools_went_on(halfway: Tensors, last: Tensors) -> None:
+    """Both pools were full at the stop, and the step after it exchanged some of their images and kept others."""
+    assert halfway.keys() == last.keys()
+    depth = math.ceil(MINI["translate"]["pool"] / MINI["engine"]["images_per_step"])
+    assert len(halfway) == 2 * MINI["engine"]["images_per_step"] * depth
+    for domain in ("source", "target"):
+        kept = [torch.equal(image, last[key]) for key, image in halfway.items() if key.startswith(domain)]
+        assert True in kept
+        assert False in kept
 
 
 def test_a_world_that_does_not_divide_the_batch_is_refused(mini: Path, tmp_path: Path) -> None:

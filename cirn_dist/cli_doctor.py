@@ -1,0 +1,48 @@
+"""The command line's verb that looks before a run: doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+
+def doctor(
+    config: Annotated[str | None, typer.Option(help="Also estimate the memory of this configuration's stages.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"] | None, typer.Option(help="For the estimate; the configuration's.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where runs would be written.")] = Path("runs"),
+) -> None:
+    """Say whether this machine can run, what `auto` would choose, and how much memory a configuration needs."""
+    from cirn_dist.doctor import examine
+    from cirn_dist.report.doctor import findings_table
+
+    console = Console()
+    findings = examine(out)
+    console.print(findings_table(findings))
+    broken = any(one.broken for one in findings)
+    if config is not None and not broken:
+        import torch
+
+        from cirn_dist.configfile import load
+        from cirn_dist.precision import choose_precision, hardware
+        from cirn_dist.report.doctor import memory_table
+        from cirn_dist.stages.footprint import footprints
+
+        settings, machine = load(config, overrides or []), hardware()
+        asked = precision or settings.engine.precision
+        # A laptop may be asked about a GPU's fp16: nothing is computed there.
+        if asked == "fp16" and machine.device == "cpu":
+            chosen = "fp16"
+        else:
+            chosen = choose_precision(asked, machine, settings.model.backbone)
+        gpu = machine.device == "cuda"
+        available = torch.cuda.get_device_properties(0).total_memory if gpu else None
+        estimates = footprints(settings, chosen, machine.device)
+        console.print()
+        console.print(memory_table(estimates, chosen, available))
+    raise typer.Exit(1 if broken else 0)

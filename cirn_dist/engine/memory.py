@@ -1,0 +1,81 @@
+"""How much memory a training step needs: counted without computing it, or measured on the GPU.
+
+Counting runs the step's own code, forward, backward and update, on tensors that have shapes and no content
+(FakeTensorMode), and follows every allocation to its release. So the paper's sizes cost a second and no memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While it is active, counts the bytes of all tensors made that are still alive, and the most there were."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live = self.peak = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, Tensor):
+                self._follow(leaf.untyped_storage())
+        return made
+
+    def _follow(self, storage: torch.UntypedStorage) -> None:
+        identity = storage._cdata
+        if identity in self._sizes:  # a view, or written in place
+            return
+        self._sizes[identity] = storage.nbytes()
+        self.live += storage.nbytes()
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._released, identity)
+
+    def _released(self, identity: int) -> None:
+        self.live -= self._sizes.pop(identity)
+
+
+@contextlib.contextmanager
+def without_content() -> Iterator[None]:
+    """Make every tensor one that has a shape and no content."""
+    with FakeTensorMode(), torch.random.fork_rng(devices=[]):
+        yield
+
+
+def counted_peak(build: Callable[[], Callable[[], None]]) -> int:
+    """Return the most bytes that a repeated step holds at once, parameters and optimizer state included.
+
+    Allocators' fragments, a GPU's context and its libraries' workspaces are not in it.
+
+    Args:
+        build: makes networks, optimizers and data on the CPU and returns the step over them.
+    """
+    bytes_ = LiveBytes()
+    with without_content(), bytes_:
+        step = build()
+        step()  # makes the optimizers' state, which is there in every later one
+        bytes_.peak = bytes_.live
+        step()
+    return bytes_.peak
+
+
+def measured_peak(build: Callable[[], Callable[[], None]]) -> int:
+    """Return the same of a step that is really run on the current GPU, by its allocator."""
+    step = build()
+    step()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    torch.cuda.synchronize()
+    return int(torch.cuda.max_memory_allocated())

@@ -1,0 +1,127 @@
+"""The doctor's findings on machines that are not this one, and its memory estimate against an allocator's own count."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Command
+from stagerun import settings
+from torch.profiler import ProfilerActivity, profile
+
+from cirn_dist.configfile import load
+from cirn_dist.doctor import disk, kernels, launch, pairing, precision
+from cirn_dist.models.cyclegan import Generator
+from cirn_dist.models.discriminators import PatchDiscriminator
+from cirn_dist.precision import Hardware
+from cirn_dist.stages.footprint import _Steps, footprints
+
+MIB, GIB = 2**20, 2**30
+
+
+@pytest.mark.parametrize(
+    ("torch_version", "torchvision_version", "advice"),
+    [
+        ("2.4.1", "0.19.1", ""),
+        ("2.14.1+cu126", "0.29.1+cu126", ""),
+        ("2.14.1", "0.29.1+cpu", ""),
+        ("2.14.1", "0.28.0", "torch 2.14.1 belongs to torchvision 0.29"),
+        ("2.14.1+cpu", "0.29.1+cu126", "built for cpu and cu126"),
+        ("2.14.1", None, "install the torchvision"),
+    ],
+)
+def test_torch_and_torchvision_belong_together(
+    torch_version: str, torchvision_version: str | None, advice: str
+) -> None:
+    found = pairing(torch_version, torchvision_version)
+    assert found.broken == bool(advice)
+    assert found.advice.startswith(advice)
+
+
+def test_a_v100_is_told_which_build_it_needs() -> None:
+    new = ("sm_75", "sm_80", "sm_90", "compute_90")
+    v100 = kernels("Tesla V100-SXM2-16GB, 16 GiB", (7, 0), new)
+    assert v100.broken
+    assert "CUDA 12.6 or older" in v100.advice
+    assert not kernels("Tesla V100-SXM2-16GB", (7, 0), ("sm_70", *new)).advice
+    assert not kernels("A100", (8, 0), new).broken
+    assert not kernels("A40", (8, 6), new).broken, "sm_80 runs on sm_86"
+    assert not kernels("B200", (10, 0), new).broken, "compute_90 is compiled for it"
+    assert precision(Hardware("cuda", (7, 0), new)).broken
+    assert precision(Hardware("cuda", (7, 0), ("sm_70",))).found.startswith("auto is fp16")
+    assert precision(Hardware("cuda", (8, 0), new)).found.startswith("auto is bf16")
+
+
+def test_launch_and_disk() -> None:
+    assert launch({}).found == "one process"
+    assert launch({"RANK": "1", "WORLD_SIZE": "4"}).found == "RANK=1, WORLD_SIZE=4"
+    assert "start ranks with torchrun" in launch({"SLURM_NTASKS": "4"}).advice
+    assert not launch({"SLURM_NTASKS": "4", "WORLD_SIZE": "4"}).advice
+    assert disk(3 * GIB, Path("x")).advice
+    assert not disk(300 * GIB, Path("x")).advice
+
+
+def allocated_peak(step) -> int:
+    """Return the most bytes the CPU allocator had given out during a step, above what it had before."""
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    events = profiler.profiler.kineto_results.events()
+    live = peak = 0
+    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+        live += event.nbytes()
+        peak = max(peak, live)
+    return peak
+
+
+@pytest.mark.parametrize("stage", ["translate", "adapt"])
+def test_the_count_is_what_the_allocator_gives_out(stage: str, tmp_path: Path) -> None:
+    config = settings(
+        tmp_path, "translate.ngf=8", "translate.augment.crop=[96,96]", "data.source.size=[128,96]",
+        "adapt.augment.crop=[128,96]", "data.target.size=[128,96]", "translate.upsampling=transposed",
+    )  # fmt: skip
+    (counted,) = (one for one in footprints(config, "fp32") if one.stage == stage)
+    step = _Steps(config, "fp32", "cpu").of_stages()[stage]()
+    step.step()
+    held = counted.parameters + counted.optimizer
+    measured = held + allocated_peak(step.step)
+    assert not counted.measured
+    assert counted.activations > 2 * MIB
+    assert counted.total == pytest.approx(measured, rel=0.12), (counted.total / MIB, measured / MIB)
+
+
+def test_the_parts_of_the_estimate_at_the_papers_size() -> None:
+    """CycleGAN's parameters by hand; half precision and recomputed blocks each save what they should."""
+    config = load("gta5_cityscapes")
+    found = {one.stage: one for one in footprints(config, "bf16")}
+    translate = found["translate"]
+    generators = 2 * sum(p.numel() for p in Generator().parameters())
+    discriminators = 2 * sum(p.numel() for p in PatchDiscriminator().parameters())
+    assert generators == pytest.approx(22.76e6, rel=1e-3)
+    assert discriminators == pytest.approx(5.53e6, rel=1e-3)
+    assert translate.gradients == 4 * (generators + discriminators)
+    assert translate.optimizer == 8 * (generators + discriminators), "Adam's two"
+    assert translate.images == "452x452"
+    assert found["source"].images == "1280x720"
+    saving = {
+        one.stage: one for one in footprints(load("gta5_cityscapes", ["translate.checkpoint_activations=true"]), "bf16")
+    }
+    assert saving["translate"].activations < 0.8 * translate.activations
+    assert saving["source"].total == found["source"].total
+    assert saving["translate"].total < 14 * GIB, "with a GPU's own gigabyte it fits 16"
+    print({stage: round(one.total / GIB, 2) for stage, one in (found | {"saving": saving["translate"]}).items()})
+
+
+def test_the_command(cirn_dist: Command) -> None:
+    done = cirn_dist("doctor", "--config", "smoke")
+    assert done.returncode == 0, done.stderr + done.stdout
+    printed = " ".join(done.stdout.split())
+    assert f"torch {torch.__version__}" in printed
+    assert "auto is" in printed
+    assert "Free disk" in printed
+    assert "translate 64x48" in printed
+    wrong = cirn_dist("doctor", "--config", "no_such")
+    assert wrong.returncode == 2
+    assert "Traceback" not in wrong.stderr
