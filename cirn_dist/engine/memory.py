@@ -54,26 +54,23 @@ def without_content() -> Iterator[None]:
 
 
 def counted_peak(build: Callable[[], Callable[[], None]]) -> int:
-    """Return the most bytes that a repeated step holds at once, parameters and optimizer state included.
+    """Return the most bytes that a step holds at once, parameters and optimizer state included.
 
     Allocators' fragments, a GPU's context and its libraries' workspaces are not in it.
 
     Args:
-        build: makes networks, optimizers and data on the CPU and returns the step over them.
+        build: makes the networks and the optimizers' state on the CPU and returns the step over them.
     """
     bytes_ = LiveBytes()
     with without_content(), bytes_:
-        step = build()
-        step()  # makes the optimizers' state, which is there in every later one
-        bytes_.peak = bytes_.live
-        step()
+        build()()
     return bytes_.peak
 
 
 def measured_peak(build: Callable[[], Callable[[], None]]) -> int:
     """Return the same of a step that is really run on the current GPU, by its allocator."""
     step = build()
-    step()
+    step()  # the libraries choose their algorithms here
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     step()

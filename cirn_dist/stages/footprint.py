@@ -60,14 +60,21 @@ class Step:
         return Footprint(stage, images, parameters, gradients, optimizer, peak, measured)
 
 
-def footprints(config: Config, precision: Precision, device: str = "cpu") -> list[Footprint]:
-    """Estimate every stage of a configuration: on a GPU by running its step there, else by counting.
+def footprints(
+    config: Config, precision: Precision, device: str = "cpu", only: Sequence[str] | None = None
+) -> list[Footprint]:
+    """Estimate the stages of a configuration: on a GPU by running a step of each there, else by counting.
 
     Counting takes bf16 for fp16: both have two bytes.
+
+    Args:
+        only: these stages; all of them unless given.
     """
     measured = device == "cuda"
     found = []
-    for stage, make in _Steps(config, precision, device).of_stages().items():
+    for stage, make in stage_steps(config, precision, device).items():
+        if only is not None and stage not in only:
+            continue
         made: list[Step] = []
 
         def build(make: Callable[[], Step] = make, made: list[Step] = made) -> Callable[[], None]:
@@ -78,6 +85,11 @@ def footprints(config: Config, precision: Precision, device: str = "cpu") -> lis
         peak = (measured_peak if measured else counted_peak)(build)
         found.append(made[0].footprint(stage, peak, measured=measured))
     return found
+
+
+def stage_steps(config: Config, precision: Precision, device: str = "cpu") -> dict[str, Callable[[], Step]]:
+    """Return how to make a step of each stage that trains or renders, in the pipeline's order."""
+    return _Steps(config, precision, device).of_stages()
 
 
 class _Steps:
@@ -95,7 +107,7 @@ class _Steps:
         steps: dict[str, Callable[[], Step]] = {"source": lambda: self.supervised(config.source, source, acm=False)}
         if config.with_cir and config.translate.method == "cyclegan":
             steps |= {"translate": self.translation, "render": self.rendering}
-        if config.with_cir:
+        if config.with_cir and config.cir != config.source:
             steps["cir"] = lambda: self.supervised(config.cir, source, acm=False)
         steps["adapt"] = self.adaptation
         steps["self_train"] = lambda: self.supervised(config.self_train, target, acm=True)

@@ -16,7 +16,7 @@ from cirn_dist.doctor import disk, kernels, launch, pairing, precision
 from cirn_dist.models.cyclegan import Generator
 from cirn_dist.models.discriminators import PatchDiscriminator
 from cirn_dist.precision import Hardware
-from cirn_dist.stages.footprint import _Steps, footprints
+from cirn_dist.stages.footprint import footprints, stage_steps
 
 MIB, GIB = 2**20, 2**30
 
@@ -82,8 +82,8 @@ def test_the_count_is_what_the_allocator_gives_out(stage: str, tmp_path: Path) -
         tmp_path, "translate.ngf=8", "translate.augment.crop=[96,96]", "data.source.size=[128,96]",
         "adapt.augment.crop=[128,96]", "data.target.size=[128,96]", "translate.upsampling=transposed",
     )  # fmt: skip
-    (counted,) = (one for one in footprints(config, "fp32") if one.stage == stage)
-    step = _Steps(config, "fp32", "cpu").of_stages()[stage]()
+    (counted,) = footprints(config, "fp32", only=[stage])
+    step = stage_steps(config, "fp32")[stage]()
     step.step()
     held = counted.parameters + counted.optimizer
     measured = held + allocated_peak(step.step)
@@ -94,24 +94,19 @@ def test_the_count_is_what_the_allocator_gives_out(stage: str, tmp_path: Path) -
 
 def test_the_parts_of_the_estimate_at_the_papers_size() -> None:
     """CycleGAN's parameters by hand; half precision and recomputed blocks each save what they should."""
-    config = load("gta5_cityscapes")
-    found = {one.stage: one for one in footprints(config, "bf16")}
-    translate = found["translate"]
+    (plain,) = footprints(load("gta5_cityscapes"), "bf16", only=["translate"])
     generators = 2 * sum(p.numel() for p in Generator().parameters())
     discriminators = 2 * sum(p.numel() for p in PatchDiscriminator().parameters())
     assert generators == pytest.approx(22.76e6, rel=1e-3)
     assert discriminators == pytest.approx(5.53e6, rel=1e-3)
-    assert translate.gradients == 4 * (generators + discriminators)
-    assert translate.optimizer == 8 * (generators + discriminators), "Adam's two"
-    assert translate.images == "452x452"
-    assert found["source"].images == "1280x720"
-    saving = {
-        one.stage: one for one in footprints(load("gta5_cityscapes", ["translate.checkpoint_activations=true"]), "bf16")
-    }
-    assert saving["translate"].activations < 0.8 * translate.activations
-    assert saving["source"].total == found["source"].total
-    assert saving["translate"].total < 14 * GIB, "with a GPU's own gigabyte it fits 16"
-    print({stage: round(one.total / GIB, 2) for stage, one in (found | {"saving": saving["translate"]}).items()})
+    assert plain.gradients == 4 * (generators + discriminators)
+    assert plain.optimizer == 8 * (generators + discriminators), "Adam's two"
+    assert plain.images == "452x452"
+    recomputing = load("gta5_cityscapes", ["translate.checkpoint_activations=true"])
+    (saving,) = footprints(recomputing, "bf16", only=["translate"])
+    assert saving.gradients == plain.gradients
+    assert saving.activations < 0.8 * plain.activations
+    assert saving.total < plain.total < 14 * GIB, "with a GPU's own gigabyte it fits 16"
 
 
 def test_the_command(cirn_dist: Command) -> None:

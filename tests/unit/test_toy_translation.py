@@ -54,7 +54,7 @@ def test_the_known_translation_is_learnt(tmp_path: Path) -> None:
         "engine.micro_batch=4",
         "engine.log_every=100",
         "source.iterations=4",
-        "translate.iterations=800",
+        "translate.iterations=640",
         "translate.lr=1e-3",
         "translate.lambda_sem=0.05",
         "translate.colour_match=false",
