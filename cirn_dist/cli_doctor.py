@@ -29,17 +29,15 @@ def doctor(
         import torch
 
         from cirn_dist.configfile import load
-        from cirn_dist.precision import choose_precision, hardware
+        from cirn_dist.precision import Precision, choose_precision, hardware
         from cirn_dist.report.doctor import memory_table
         from cirn_dist.stages.footprint import footprints
 
         settings, machine = load(config, overrides or []), hardware()
         asked = precision or settings.engine.precision
         # A laptop may be asked about a GPU's fp16: nothing is computed there.
-        if asked == "fp16" and machine.device == "cpu":
-            chosen = "fp16"
-        else:
-            chosen = choose_precision(asked, machine, settings.model.backbone)
+        elsewhere = asked == "fp16" and machine.device == "cpu"
+        chosen: Precision = "fp16" if elsewhere else choose_precision(asked, machine, settings.model.backbone)
         gpu = machine.device == "cuda"
         available = torch.cuda.get_device_properties(0).total_memory if gpu else None
         estimates = footprints(settings, chosen, machine.device)
