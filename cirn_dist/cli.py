@@ -80,6 +80,14 @@ def import_weights(
         json.write_text(json_module.dumps(dataclasses.asdict(found), indent=1, default=str), encoding="utf-8")
 
 
+@app.command()
+def scripts() -> None:
+    """Print the folder of the launch scripts, e.g. for sbatch $(cirn-dist scripts)/slurm/pipeline.sbatch."""
+    from cirn_dist.resources import folder
+
+    print(folder("launch"))
+
+
 def main() -> None:
     """Run the command line; an expected error is one line and an exit code, never a traceback."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)

@@ -19,7 +19,9 @@ Allow = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY", help="Continue although this setting or data set is another one; repeatable."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the configuration, print the run's folder, and end.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check the configuration, print the run's folder and its stages, and end.")
+]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
 
 
@@ -80,7 +82,9 @@ def begin(
     settings = load(config, overrides)
     folder = out or Path("runs") / settings.name
     if dry_run:
-        print(folder)
+        from cirn_dist.pipeline import stage_titles
+
+        print(folder, *(stage for stage, _ in stage_titles(settings)), sep="\n")
         return
 
     from cirn_dist.start import start

@@ -191,7 +191,10 @@ def stack(samples: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _start_worker(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    # Launchers and SLURM signal whole process groups: stopping is the main process's to handle, and it still needs
+    # this worker for the steps until all ranks have agreed. When it ends, so does this one, within seconds.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 __all__ = ["Plan", "Stream", "collate", "loader", "stack"]

@@ -1,0 +1,103 @@
+"""launch/slurm on a real SLURM: two nodes, a job array, preemption and requeue, a chain, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster import SCRIPTS, Cluster, running
+from conftest import Command
+from runs import COMPONENTS, assert_close, weights
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running(tmp_path_factory.mktemp("slurm")) as found:
+        yield found
+
+
+def test_a_run_on_two_nodes_is_the_run_of_one_process(cluster: Cluster, mini: Path, finished_run: Path) -> None:
+    job = cluster.submit("--nodes=2", SCRIPTS / "pipeline.sbatch", mini, "--out", "two")
+    log = f"cirn-{job}.log"
+    assert cluster.finished(job, log) == "COMPLETED", cluster.log(log)
+    assert "two on 2 x 1 ranks, start 1" in cluster.log(log)
+    assert cluster.show(job)["NodeList"] == "n[1-2]"
+    run = cluster.folder / "two"
+    assert json.loads((run / "run.json").read_text())["ranks"] == 2
+    for stage, components in COMPONENTS.items():
+        for component in components:
+            assert_close(finished_run, run, stage, component)
+
+
+def test_preempted_and_requeued_it_is_the_undisturbed_run(cluster: Cluster, mini: Path, finished_run: Path) -> None:
+    """SIGUSR1 to the batch shell, as --signal=B:USR1 sends it, twice in the course of one job."""
+    job = cluster.submit(SCRIPTS / "pipeline.sbatch", mini, "--out", "one")
+    log, run = f"cirn-{job}.log", cluster.folder / "one"
+    for restarts, stage in enumerate(("source", "adapt"), start=1):
+        cluster.wait((run / stage / "metrics.jsonl").is_file, lambda: cluster.log(log))
+        cluster.call("scancel", "--signal=USR1", "--batch", job)
+        cluster.wait(lambda n=restarts: cluster.show(job)["Restarts"] == str(n), lambda: cluster.log(log))
+        cluster.wait(lambda: cluster.state(job) == "PENDING", lambda: cluster.log(log))
+        assert (run / "PREEMPTED").read_text().startswith("STOP\n")
+        assert not (run / "STOP").exists()
+        cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")  # SLURM would wait two minutes
+    assert cluster.finished(job, log) == "COMPLETED", cluster.log(log)
+    assert "start 3" in cluster.log(log), "one log for all starts"
+    assert not (run / "PREEMPTED").exists()
+    assert weights(run) == weights(finished_run)
+
+
+def test_an_array_of_three_is_collected_into_table_3(cluster: Cluster, mini: Path, cirn_dist: Command) -> None:
+    settings = {"with_cir": False, "controls": False, "source.iterations": 4, "adapt.iterations": 4}
+    sweep = {"bases": [str(mini)], "settings": settings, "over": {"model.acm.k": [0, 1, 2]}}
+    (cluster.folder / "ks.yaml").write_text(yaml.safe_dump(sweep))
+    words = ("ks.yaml", "--out", "ks")
+    job = cluster.submit("--array=0-2", SCRIPTS / "sweep.sbatch", *words, "--until", "adapt")
+    logs = [f"cirn-sweep-{job}-{index}.log" for index in range(3)]
+    for index, log in enumerate(logs):
+        shown = f"{job}_{index}"
+        cluster.wait(lambda s=shown: not cluster.call("squeue", "-h", "-j", s), lambda log=log: cluster.log(log))
+        assert "adapt is done" in cluster.log(log), cluster.log(log)
+        tree = yaml.safe_load((cluster.folder / f"ks/mini-k{index}-seed0/config.yaml").read_text())
+        assert tree["model"]["acm"]["k"] == index
+    made = cluster.folder / "collected.json"
+    where = (cluster.folder / "ks.yaml", "--out", cluster.folder / "ks")
+    done = cirn_dist("sweep", "collect", *where, "--json", made)
+    assert done.returncode == 0, done.stderr
+    assert "Table 3: mIoU of stage 2 by K, %" in done.stdout
+    cells = json.loads(made.read_text())["by_setting"]
+    scored = [json.loads((cluster.folder / f"ks/mini-k{k}-seed0/results.json").read_text())["rows"] for k in range(3)]
+    assert [(cell["row"], cell["ours"]["mean"]) for cell in cells] == [("ASS", rows[1]["miou"]) for rows in scored]
+
+
+def test_a_chain_has_a_job_for_every_stage_after_the_one_before(cluster: Cluster, mini: Path) -> None:
+    words = ("bash", SCRIPTS / "chain.sh", "--hold", "--nodes=2", "--", mini, "with_cir=false", "controls=false")
+    lines = [line.split() for line in cluster.call(*words, "--out", "chain").splitlines()]
+    assert [stage for _, stage in lines] == ["data", "source", "adapt", "pseudo_label", "self_train"]
+    before = None
+    for number, stage in lines:
+        job = cluster.show(int(number))
+        assert job["Dependency"] == ("(null)" if before is None else f"afterok:{before}(unfulfilled)")
+        assert (job["JobName"], job["NumNodes"]) == (f"cirn-{stage}", "2-2" if "-" in job["NumNodes"] else "2")
+        before = number
+    cluster.call("scancel", *(number for number, _ in lines))
+
+
+def test_what_is_wrong_is_said_in_one_line(cluster: Cluster, mini: Path) -> None:
+    without = f"--export=PATH=/usr/bin:/bin,SLURM_CONF={cluster.environment['SLURM_CONF']}"
+    logged_alike = ("--job-name=cirn", "--output=cirn-%j.log")
+    wrong = {
+        "no cirn-dist on PATH": cluster.submit(without, SCRIPTS / "pipeline.sbatch", mini),
+        "demmo: no such file": cluster.submit(SCRIPTS / "pipeline.sbatch", "demmo"),
+        "no job array: submit it with --array": cluster.submit(*logged_alike, SCRIPTS / "sweep.sbatch", "x"),
+    }
+    for message, job in wrong.items():
+        log = f"cirn-{job}.log"
+        assert cluster.finished(job, log) == "FAILED"
+        assert message in cluster.log(log)
+        assert cluster.log(log).count("\n") == 1, cluster.log(log)
