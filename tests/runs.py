@@ -47,8 +47,10 @@ def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
 
 
 def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not happened():
         assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < deadline
+        if time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"{process.args} got nowhere: {process.communicate()}")
         time.sleep(0.02)

@@ -3,7 +3,9 @@
 # cirn_job VERB ARGUMENTS...: run `cirn-dist VERB ARGUMENTS` on the job's nodes, one launcher on each, and see it
 # through. Returns 0 when the run has finished, 75 when it was stopped and saved and is not requeued, else its error.
 cirn_job() {
-  local run ranks launcher address port step asked=no code=0
+  local run="" ranks launcher address port step asked=no code=0
+  trap 'asked=yes; stop_run "$run"' USR1 # its time is nearly up, or another job goes first
+  trap 'stop_run "$run"' TERM            # cancelled: save, and do not come back
   # Here first: a misspelt configuration ends the job now, with one line.
   run=$(cirn-dist "$@" --dry-run) || return
   run=$(head -1 <<< "$run")
@@ -26,8 +28,7 @@ cirn_job() {
       --machine_rank 1 -m cirn_dist)
   fi
 
-  trap 'asked=yes; stop_run "$run"' USR1 # its time is nearly up, or another job goes first
-  trap 'stop_run "$run"' TERM            # cancelled: save, and do not come back
+  [ "$asked" = no ] || stop_run "$run"
   echo "$SLURM_JOB_NAME: $run on $SLURM_NNODES x $ranks ranks, start $((${SLURM_RESTART_COUNT:-0} + 1))"
   srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK} \
     --kill-on-bad-exit=1 "${launcher[@]}" "$@" &
@@ -45,12 +46,12 @@ cirn_job() {
     echo "$SLURM_JOB_NAME: $(tail -1 "$run/PREEMPTED"); requeued"
     scontrol requeue "$SLURM_JOB_ID" && sleep 60 # until SLURM ends this shell
   fi
-  return 75
+  return $((code ? code : 75))
 }
 
+# stop_run RUN: nothing yet while the folder is not known.
 stop_run() {
-  mkdir -p "$1"
-  touch "$1/STOP"
+  [ -z "$1" ] || { mkdir -p "$1" && touch "$1/STOP"; }
 }
 
 # What SLURM itself reaches a node by.
