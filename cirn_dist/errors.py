@@ -56,5 +56,24 @@ class CheckpointError(CirnError):
     """A checkpoint that is missing, damaged, or of another network, label space or data set."""
 
 
+INTERRUPT = "Ctrl-C"
+
+
+class Stopped(CirnError):
+    """The run was asked to stop and has saved; started again it continues. After Ctrl-C it exits 130, else 0.
+
+    Args:
+        reason: what asked for it: a signal's name, STOP, --max-minutes, or Ctrl-C.
+    """
+
+    def __init__(self, what: str, where: str, reason: str) -> None:
+        super().__init__(f"{what} ({reason})", where=where, fix="start again to continue")
+        self.said, self.reason = what, reason
+        self.exit_code = 130 if reason == INTERRUPT else 0
+
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str, str, str]]:
+        return Stopped, (self.said, str(self.where), self.reason)
+
+
 class TrainingError(CirnError):
     """A run that cannot go on: non-finite losses in a row, replicas that differ."""

@@ -22,10 +22,10 @@ from cirn_dist.data.plan import Plan
 from cirn_dist.engine.replicas import assert_same_facts
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime, lost_contact
-from cirn_dist.engine.signals import PREEMPTED, STOP, Stopped, StopRequest
+from cirn_dist.engine.signals import PREEMPTED, STOP, StopRequest
 from cirn_dist.engine.watchdog import HANG_EXIT_CODE
 from cirn_dist.engine.zero import assert_usable
-from cirn_dist.errors import CirnError, ConfigError
+from cirn_dist.errors import CirnError, ConfigError, Stopped
 from cirn_dist.pipeline import run_pipeline, stage_titles
 from cirn_dist.report.boards import require
 from cirn_dist.report.html import write_report
@@ -88,7 +88,7 @@ def _walk(
         runtime.on_main(lambda: _claim(out, config, runtime, lock, allow))
         runtime.watchdog.open()
         with writing_into(out):
-            with Progress(titles, quiet=not runtime.main) as progress:
+            with Progress(titles, quiet=not runtime.main, notice=lambda: stop.notice) as progress:
                 results = run_pipeline(Run(config, out, runtime, progress, stop, lock, tuple(allow)), until)
             if runtime.main:
                 stop.file.unlink(missing_ok=True)

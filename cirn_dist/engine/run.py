@@ -13,8 +13,8 @@ from cirn_dist.checkpoint.store import Checkpoint, Store
 from cirn_dist.config import Config
 from cirn_dist.data.labels import LabelSpace, label_space
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.signals import Stopped, StopRequest
-from cirn_dist.errors import CheckpointError
+from cirn_dist.engine.signals import StopRequest
+from cirn_dist.errors import CheckpointError, Stopped
 from cirn_dist.report.boards import Boards
 from cirn_dist.report.progress import Progress
 

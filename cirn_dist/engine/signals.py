@@ -14,31 +14,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from cirn_dist.errors import CirnError
+from cirn_dist.errors import INTERRUPT, Stopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 STOP, PREEMPTED = "STOP", "PREEMPTED"
 
-INTERRUPT = "Ctrl-C"
 # Launchers pass on the Ctrl-C that the terminal has already sent: two in a moment are one.
 _ONE_PRESS = 1.0
 _LOOK_EVERY = 1.0
-
-
-class Stopped(CirnError):
-    """The run was asked to stop and has saved; started again it continues. After Ctrl-C it exits 130, else 0.
-
-    Args:
-        reason: what asked for it: a signal's name, STOP, --max-minutes, or Ctrl-C.
-    """
-
-    def __init__(self, what: str, where: str, reason: str) -> None:
-        super().__init__(f"{what} ({reason})", where=where, fix="start again to continue")
-        self.said, self.reason = what, reason
-        self.exit_code = 130 if reason == INTERRUPT else 0
-
-    def __reduce__(self) -> tuple[type[Stopped], tuple[str, str, str]]:
-        return Stopped, (self.said, str(self.where), self.reason)
 
 
 class StopRequest:
@@ -81,6 +64,14 @@ class StopRequest:
     def took(self, seconds: float) -> None:
         """Take note of how long a save took: the deadline leaves room for one of twice the longest."""
         self._reserve = max(self._reserve, 2 * seconds)
+
+    @property
+    def notice(self) -> str:
+        """What to tell someone who watches, "" while there is no request."""
+        if self.reason is None:
+            return ""
+        once_more = "; Ctrl-C once more does not wait" if self.reason == INTERRUPT else ""
+        return f"{self.reason}: the run stops at the next point where it can be taken up again{once_more}"
 
     def stopped(self, what: str, where: str, others: Sequence[str] = ()) -> Stopped:
         """Return what to raise; `others` are the reasons of other ranks. A Ctrl-C among them all is the reason."""

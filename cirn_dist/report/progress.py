@@ -18,6 +18,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from cirn_dist.errors import Stopped
+
 PLAIN_INTERVAL = 10.0
 
 
@@ -48,6 +50,7 @@ class Progress:
         quiet: show nothing at all; also for the ranks that do not speak.
         console: where to show it; standard output unless given.
         clock: seconds from any start.
+        notice: what the display says below everything else, "" for nothing; asked again and again.
     """
 
     def __init__(
@@ -56,9 +59,10 @@ class Progress:
         quiet: bool = False,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
+        notice: Callable[[], str] = str,
     ) -> None:
         self._stages = {name: _Stage(title) for name, title in stages}
-        self._quiet, self._clock = quiet, clock
+        self._quiet, self._clock, self._notice = quiet, clock, notice
         self._console = console or _console()
         self._live: Live | None = None
         self._current: str | None = None
@@ -75,7 +79,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._current and kind:
-            state = "stopped" if issubclass(kind, KeyboardInterrupt) else "failed"
+            state = "stopped" if issubclass(kind, KeyboardInterrupt | Stopped) else "failed"
             self._close(self._stages[self._current], state, state)
         if self._live:
             self._live.stop()
@@ -154,6 +158,8 @@ class Progress:
         parts: list[RenderableType] = [stages]
         if current := self._current:  # once: the display's thread reads while the run moves on
             parts += ["", _current(self._stages[current], now)]
+        if notice := self._notice():
+            parts += ["", Text(notice, "yellow")]
         return Padding(Group(*parts), (1, 1))
 
 

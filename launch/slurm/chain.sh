@@ -17,11 +17,12 @@ command -v cirn-dist > /dev/null || {
   echo "chain.sh: no cirn-dist on PATH: activate its environment first" >&2
   exit 1
 }
-stages=$(cirn-dist run "$@" --dry-run)
+stages=$(cirn-dist run "$@" --dry-run) # the run's folder, then its stages
+script=$(cirn-dist scripts)/slurm/pipeline.sbatch
 after=()
 for stage in $(tail -n +2 <<< "$stages"); do
   job=$(sbatch --parsable --job-name="cirn-$stage" --kill-on-invalid-dep=yes "${after[@]}" "${options[@]}" \
-    "$(cirn-dist scripts)/slurm/pipeline.sbatch" "$@" --until "$stage")
+    "$script" "$@" --until "$stage")
   after=(--dependency="afterok:$job")
   echo "$job $stage"
 done

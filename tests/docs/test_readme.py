@@ -12,11 +12,13 @@ import typer
 
 from cirn_dist.cli import app
 from cirn_dist.configfile import load
+from cirn_dist.sweep import points
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.S)
 INLINE = re.findall(r"`((?:cirn-dist|bash launch)[^`]*)`", README.replace("\n", " "))
+VERBS = {"launch/slurm/pipeline.sbatch": ["run"], "launch/slurm/sweep.sbatch": ["sweep", "run"]}
 COMMANDS = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()] + INLINE
 
 
@@ -27,6 +29,12 @@ def test_a_command_of_the_readme_exists(command: str) -> None:
         words.pop(0)
     if words[0] == "bash":
         assert (ROOT / words[1]).is_file()
+        words = ["cirn-dist", "run", *words[words.index("--") + 1 :]] if "--" in words else []
+    elif words[0] == "sbatch":
+        (script,) = (word for word in words if word.endswith(".sbatch"))
+        assert (ROOT / script).is_file()
+        words = ["cirn-dist", *VERBS[script], *words[words.index(script) + 1 :]]
+    if not words:
         return
     if "-m" in words:
         assert words[0] in ("accelerate", "torchrun")
@@ -44,6 +52,10 @@ def _parse(command: Any, words: list[str]) -> None:
     settings = command.make_context(command.name, list(words)).params
     if command.name == "run":
         load(settings["config"], settings["overrides"])
+    elif "sweep" in settings:
+        seeds = [int(seed) for seed in settings["seeds"].split(",") if seed]
+        for point in points(settings["sweep"], seeds):
+            load(point.base, [*point.overrides, *(settings.get("words") or [])])
     elif command.name == "demo":
         load("smoke" if settings["smoke"] else "demo", settings["overrides"])
 

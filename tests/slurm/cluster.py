@@ -36,7 +36,7 @@ class Cluster:
         """Run a command of SLURM's, or a script that does; returns what it printed."""
         done = subprocess.run(
             list(map(str, command)), cwd=self.folder, env=self.environment | variables, capture_output=True, text=True,
-            timeout=120, check=False,
+            timeout=600, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout

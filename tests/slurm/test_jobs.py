@@ -83,7 +83,8 @@ def test_a_chain_has_a_job_for_every_stage_after_the_one_before(cluster: Cluster
     for number, stage in lines:
         job = cluster.show(int(number))
         assert job["Dependency"] == ("(null)" if before is None else f"afterok:{before}(unfulfilled)")
-        assert (job["JobName"], job["NumNodes"]) == (f"cirn-{stage}", "2-2" if "-" in job["NumNodes"] else "2")
+        assert job["JobName"] == f"cirn-{stage}"
+        assert job["NumNodes"].startswith("2"), "the options before -- are sbatch's"
         before = number
     cluster.call("scancel", *(number for number, _ in lines))
 

@@ -19,8 +19,8 @@ from cirn_dist.data.index import ShardSet
 from cirn_dist.data.labels import label_space
 from cirn_dist.data.writer import finish, write_shard
 from cirn_dist.domains import Domains, open_domains
-from cirn_dist.engine.signals import Stopped, StopRequest
-from cirn_dist.errors import ConfigError, DataError
+from cirn_dist.engine.signals import StopRequest
+from cirn_dist.errors import ConfigError, DataError, Stopped
 from cirn_dist.pipeline import stage_titles
 from cirn_dist.seeds import derive
 from cirn_dist.stages.render import render

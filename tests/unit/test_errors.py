@@ -6,8 +6,7 @@ import pickle
 
 import pytest
 
-from cirn_dist.engine.signals import Stopped
-from cirn_dist.errors import CheckpointError, CirnError, ConfigError, CorruptSample, DataError, TrainingError
+from cirn_dist.errors import CheckpointError, CirnError, ConfigError, CorruptSample, DataError, Stopped, TrainingError
 
 
 @pytest.mark.parametrize("kind", [CirnError, ConfigError, DataError, CorruptSample, CheckpointError, TrainingError])

@@ -13,7 +13,7 @@ from stagerun import logged
 
 from cirn_dist.config import flatten
 from cirn_dist.domains import open_domains
-from cirn_dist.engine.signals import Stopped
+from cirn_dist.errors import Stopped
 from cirn_dist.paper import judge
 from cirn_dist.stages.adapt import adapt
 from cirn_dist.stages.parts import build_segmenter

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from cirn_dist.errors import Stopped
 from cirn_dist.report.progress import Progress
 
 STAGES = [("source", "Source only"), ("cir", "CIR"), ("adapt", "CIR + ASS")]
@@ -108,6 +109,25 @@ def test_the_screen_is_whole_however_it_ends(error: type[BaseException], mark: s
     assert text.rindex(SHOW) > text.rindex(HIDE)
     assert mark in text
     assert text.removesuffix(SHOW).endswith("\n")
+
+
+def test_a_stop_is_announced_and_is_no_failure() -> None:
+    (out, file), said = console(terminal=True), [""]
+
+    def run() -> None:
+        with Progress(STAGES, console=out, notice=lambda: said[0]) as progress:
+            progress.start("cir", 10)
+            out.print(progress._display())
+            assert "stops soon" not in file.getvalue()
+            said[0] = "SIGTERM: it stops soon"
+            out.print(progress._display())
+            raise Stopped("stopped and saved", "cir", "SIGTERM")
+
+    with pytest.raises(Stopped):
+        run()
+    assert "stops soon" in file.getvalue()
+    assert "■" in file.getvalue()
+    assert "✗" not in file.getvalue()
 
 
 def test_a_failure_between_stages_marks_none() -> None:

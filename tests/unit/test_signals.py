@@ -17,7 +17,8 @@ from runs import wait_for, weights
 from stagerun import stage_run
 
 from cirn_dist.engine import signals
-from cirn_dist.engine.signals import Stopped, StopRequest
+from cirn_dist.engine.signals import StopRequest
+from cirn_dist.errors import Stopped
 from cirn_dist.pipeline import run_pipeline
 
 
