@@ -50,12 +50,11 @@ def _parse(command: Any, words: list[str]) -> None:
     while hasattr(command, "commands"):
         command, words = command.commands[words[0]], words[1:]
     settings = command.make_context(command.name, list(words)).params
-    if command.name == "run":
+    if "sweep" in settings:
+        for point in points(settings["sweep"], [int(seed) for seed in settings["seeds"].split(",") if seed]):
+            load(point.base, list(point.overrides))
+    elif command.name == "run":
         load(settings["config"], settings["overrides"])
-    elif "sweep" in settings:
-        seeds = [int(seed) for seed in settings["seeds"].split(",") if seed]
-        for point in points(settings["sweep"], seeds):
-            load(point.base, [*point.overrides, *(settings.get("words") or [])])
     elif command.name == "demo":
         load("smoke" if settings["smoke"] else "demo", settings["overrides"])
 
