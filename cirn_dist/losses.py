@@ -87,8 +87,7 @@ def segmentation(logits: Tensor, labels: Tensor, *, focal_gamma: float = 0.0) ->
     per_pixel = F.cross_entropy(wide(logits), labels, ignore_index=IGNORE, reduction="none")
     if focal_gamma:
         per_pixel = (1 - torch.exp(-per_pixel)).pow(focal_gamma) * per_pixel
-    valid = (labels != IGNORE).sum(dim=(1, 2)).clamp(min=1)
-    return (per_pixel.sum(dim=(1, 2)) / valid).mean()
+    return _mean_where(per_pixel, labels != IGNORE)
 
 
 def supervision(
@@ -102,9 +101,29 @@ def supervision(
 
     `separate` is what CLAN trains: with the sum alone supervised, p1 and p2 are free and their distance means nothing.
     """
-    if on == "sum" or output.p2 is None:
+    if on == "sum":
         return segmentation(output.logits, labels, focal_gamma=focal_gamma)
-    return sum_of(segmentation(p, labels, focal_gamma=focal_gamma) for p in (output.p1, output.p2))
+    return sum_of(segmentation(p, labels, focal_gamma=focal_gamma) for p in output.heads)
+
+
+def confidence_penalty(output: SegOutput, labels: Tensor) -> Tensor:
+    """Return the divergence of the uniform distribution from the prediction at pixels with a pseudo label.
+
+    -1/C sum_c log p_c, less its constant: CRST's model regulariser MRKLD (Zou et al. 2019), also IAST's. It keeps
+    wrong pseudo labels from being learned to the last digit. Averaged as `segmentation`, summed over the heads.
+    """
+    penalties = (-wide(p).log_softmax(dim=1).mean(dim=1) for p in output.heads)
+    return sum_of(_mean_where(penalty, labels != IGNORE) for penalty in penalties)
+
+
+def unlabelled_entropy(output: SegOutput, labels: Tensor) -> Tensor:
+    """Return the entropy of the prediction at pixels without a pseudo label.
+
+    IAST's regulariser of ignored regions (Mei et al. 2020); averaged over those pixels of each image, then over
+    images, summed over the heads.
+    """
+    spread = (-(wide(p).softmax(dim=1) * wide(p).log_softmax(dim=1)).sum(dim=1) for p in output.heads)
+    return sum_of(_mean_where(entropy, labels == IGNORE) for entropy in spread)
 
 
 def cosine_distance(p1: Tensor, p2: Tensor) -> Tensor:
@@ -155,6 +174,12 @@ def weight_discrepancy(classifier: nn.Module, others: Iterable[nn.Module]) -> Te
 def sum_of(values: Iterable[Tensor]) -> Tensor:
     """Return the sum of one or more scalar tensors."""
     return torch.stack(list(values)).sum()
+
+
+def _mean_where(per_pixel: Tensor, counted: Tensor) -> Tensor:
+    """Average (N, H, W) over each image's counted pixels, then over images; an image without any is 0."""
+    pixels = counted.sum(dim=(1, 2)).clamp(min=1)
+    return ((per_pixel * counted).sum(dim=(1, 2)) / pixels).mean()
 
 
 def _domain_cross_entropy(logits: Tensor, domain: float, weights: Tensor | None = None) -> Tensor:

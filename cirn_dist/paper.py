@@ -108,6 +108,8 @@ PAPER: tuple[Statement, ...] = (
     Statement("*.augment.jitter", 0, "no colour change", "lineage"),
     Statement("*.augment.blur", 0, "no blur", "lineage"),
     Statement("self_train.lambda_adv", 0, "eq. 9: the pseudo labels alone", "paper"),
+    Statement("self_train.lambda_kld", 0, "eq. 9 has no regulariser", "paper"),
+    Statement("self_train.lambda_entropy", 0, "eq. 9 has no regulariser", "paper"),
     Statement("adapt.lambda_adv", 0.001, "lambda_adv = 0.001", "paper"),
     Statement("adapt.lambda_cos", 40, "lambda_cos = 40", "paper"),
     Statement("adapt.epsilon", 0.4, "epsilon = 0.4", "paper"),

@@ -33,6 +33,11 @@ class SegOutput(NamedTuple):
         """The prediction: the sum of both classifiers' logits."""
         return self.p1 if self.p2 is None else self.p1 + self.p2
 
+    @property
+    def heads(self) -> list[Tensor]:
+        """The logits of each classifier there is, C's first."""
+        return [self.p1] if self.p2 is None else [self.p1, self.p2]
+
     def detach(self) -> SegOutput:
         """Return the same without gradients."""
         return SegOutput(self.p1.detach(), None if self.p2 is None else self.p2.detach(), self.gates)

@@ -39,9 +39,15 @@ def self_train(
 
     def learn_from_pseudo_labels(batch: Batch, iteration: int) -> Losses:
         output = predicted(player, batch["target"])
-        pseudo = losses.supervision(output, batch["target"]["label"], focal_gamma=settings.focal_gamma)
-        kept_on = {} if adversary is None else adversary.cost(batch, output, iteration)
-        return {"pseudo": pseudo} | kept_on
+        labels = batch["target"]["label"]
+        terms = {"pseudo": losses.supervision(output, labels, focal_gamma=settings.focal_gamma)}
+        if settings.lambda_kld:
+            terms["kld"] = settings.lambda_kld * losses.confidence_penalty(output, labels)
+        if settings.lambda_entropy:
+            terms["entropy"] = settings.lambda_entropy * losses.unlabelled_entropy(output, labels)
+        if adversary is not None:
+            terms |= adversary.cost(batch, output, iteration)
+        return terms
 
     players, passes = {"segmenter": player}, [Pass("segmenter", learn_from_pseudo_labels)]
     streams = {"target": stream(run, pseudo_labelled, settings.augment, "target")}

@@ -17,7 +17,7 @@ from cirn_dist.stages.parts import build_segmenter
 
 def main(raw: Path, folder: Path) -> None:
     target = f"data.target={{recipe: folder, raw: {raw}, size: [1024, 512], score_split: val}}"
-    run = stage_run(folder, target, "evaluate.batch=2", "data.shard_mb=1")
+    run = stage_run(folder, target, "evaluate.batch=1", "data.shard_mb=1")
     segmenter = build_segmenter(run, with_acm=True).to(run.runtime.device)
     found = count(run, segmenter, open_domains(run).scored)
     run.runtime.on_main(lambda: np.save(folder / "confusion.npy", found))

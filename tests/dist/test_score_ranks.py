@@ -15,7 +15,7 @@ from PIL import Image
 sys.path.insert(0, str(ROOT / "tests/unit"))
 from rawdata import save
 
-IMAGES = 5  # more than fit evenly on two ranks, in batches of two
+IMAGES = 3  # more than fit evenly on two ranks
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,7 @@ def confusion(ranks: int, raw: Path, folder: Path) -> np.ndarray:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_ranks_count_what_one_counts(raw: Path, tmp_path: Path) -> None:
     one, two = (confusion(ranks, raw, tmp_path / str(ranks)) for ranks in (1, 2))
     assert one.dtype == np.int64

@@ -135,6 +135,29 @@ def test_supervision_adds_both_heads_or_supervises_their_sum() -> None:
     assert losses.supervision(SegOutput(output.p1, None), labels).item() == pytest.approx(alone, rel=1e-6)
 
 
+def test_regularisers_of_stage_3_by_hand() -> None:
+    output, labels = SegOutput(random(3, 5, 6, 7, seed=1), random(3, 5, 6, 7, seed=2)), random_labels(3, 6, 7)
+    labels[2] = 255
+    assert output.p2 is not None
+    kept = labels.numpy() != 255
+    penalty, entropy = 0.0, 0.0
+    for p in (softmax(np64(output.p1)), softmax(np64(output.p2))):
+        of_image = [[-np.log(p[n, :, y, x]).mean() for y, x in np.argwhere(kept[n])] for n in range(3)]
+        penalty += np.mean([np.mean(pixels) if pixels else 0.0 for pixels in of_image])
+        of_image = [
+            [-(p[n, :, y, x] * np.log(p[n, :, y, x])).sum() for y, x in np.argwhere(~kept[n])] for n in range(3)
+        ]
+        entropy += np.mean([np.mean(pixels) for pixels in of_image])
+    assert losses.confidence_penalty(output, labels).item() == pytest.approx(penalty, rel=1e-5)
+    assert losses.unlabelled_entropy(output, labels).item() == pytest.approx(entropy, rel=1e-5)
+    one = SegOutput(output.p1, None)
+    assert losses.confidence_penalty(one, torch.full_like(labels, 255)).item() == 0
+    assert losses.unlabelled_entropy(one, torch.zeros_like(labels)).item() == 0
+    certain = SegOutput(torch.tensor([200.0, -200.0]).view(1, 2, 1, 1).requires_grad_(), None)
+    losses.unlabelled_entropy(certain, torch.full((1, 1, 1), 255)).backward()
+    assert torch.isfinite(certain.p1.grad).all()
+
+
 def test_semantic_consistency_has_three_references() -> None:
     logits, source, labels = random(2, 5, 6, 7, seed=1), random(2, 5, 6, 7, seed=2), random_labels(2, 6, 7)
     truth = np_segmentation(np64(logits), labels.numpy())
@@ -287,6 +310,8 @@ def every_loss(images: slice) -> dict[str, Tensor]:
         "focal": losses.segmentation(l1, labels, focal_gamma=2),
         "supervision": losses.supervision(SegOutput(l1, l2), labels),
         "supervision_sum": losses.supervision(SegOutput(l1, l2), labels, on="sum"),
+        "penalty": losses.confidence_penalty(SegOutput(l1, l2), labels),
+        "entropy": losses.unlabelled_entropy(SegOutput(l1, l2), labels),
         "segmenter": losses.adversarial_segmenter(d1, weights),
         "discriminator": losses.adversarial_discriminator(d1, d2, weights),
     }

@@ -98,7 +98,8 @@ def test_a_set_in_which_nothing_is_predicted_has_thresholds() -> None:
 
 ROUNDS = ("pseudo_label.rule=crst", "pseudo_label.rounds=2", "pseudo_label.portion=0.3",
           "pseudo_label.portion_growth=0.4", "adapt.init=pretrained", "self_train.source_weight=1",
-          "self_train.lambda_adv=0.01", "self_train.iterations=8", "adapt.iterations=8")  # fmt: skip
+          "self_train.lambda_adv=0.01", "self_train.lambda_kld=0.1", "self_train.lambda_entropy=3",
+          "self_train.iterations=8", "adapt.iterations=8")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_kept_fractions_are_those_of_the_written_labels(two_rounds: tuple[Run, D
 def test_supervision_on_the_cir_and_the_adversarial_term_are_kept_where_asked(two_rounds: tuple[Run, Domains]) -> None:
     run, _ = two_rounds
     for stage in ("self_train", "self_train_2"):
-        assert set(logged(run, stage)[-1]["losses"]) == {"seg", "pseudo", "adv", "weight", "d"}
+        assert set(logged(run, stage)[-1]["losses"]) == {"seg", "pseudo", "kld", "entropy", "adv", "weight", "d"}
         assert Store(run.folder / stage / "checkpoints").latest().read("discriminator")
     before = Store(run.folder / "adapt/checkpoints").latest().read("discriminator")
     after = Store(run.folder / "self_train/checkpoints").latest().read("discriminator")
