@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from cirn_dist.errors import CheckpointError
 from cirn_dist.models.backbones import BEYOND_FEATURES, build_backbone
 from cirn_dist.models.classifier import Classifier
 from cirn_dist.models.deeplab import Segmenter
-from cirn_dist.models.weights import described, load_strictly, read_weights, segmenter_names
+from cirn_dist.models.weights import described, load_strictly, match, read_weights, segmenter_names
 
 PARTS = {"backbone": "backbone.", "C": "classifier.", "ACM's classifier": "acm.classifiers.0."}
 
@@ -51,9 +52,10 @@ def import_file(file: Path, out: Path, *, backbone: str, space: LabelSpace) -> I
         CheckpointError: unreadable, or the backbone's tensors are not those of `backbone`.
     """
     state = segmenter_names(read_weights(file))
-    body = build_backbone(backbone)
+    with torch.device("meta"):  # only its names and shapes are asked for
+        body = build_backbone(backbone)
     taken = _own(state, PARTS["backbone"])
-    report = load_strictly(body, taken, where=file, ignore=BEYOND_FEATURES)
+    report = match(body, taken, where=file, ignore=BEYOND_FEATURES)
     kept = {f"backbone.{name}": taken[name] for name in report.matched}
     missing = f"{len(report.absent)} counters kept as they were" if report.absent else ""
     parts = [Part("backbone", len(kept), _count(kept), missing)]
@@ -98,7 +100,8 @@ def _head(
     classes = own["0.weight"].shape[0]
     if classes != space.num_classes:
         return {}, f"left out: {classes} classes, {space.name} has {space.num_classes}"
-    load_strictly(_branches(channels, classes), own, where=file)
+    with torch.device("meta"):
+        match(_branches(channels, classes), own, where=file)
     return {f"{prefix}branches.{name}": tensor for name, tensor in own.items()}, ""
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -17,6 +19,9 @@ from cirn_dist.errors import CheckpointError
 # How the DeepLab-v2 lineage's files begin and call their classifiers; CLAN has two, of which one is ours inside ACM.
 _WRAPPERS = ("module.", "_orig_mod.", "Scale.")
 _CLASSIFIERS = {"layer5.conv2d_list.": "classifier.branches.", "layer6.conv2d_list.": "acm.classifiers.0.branches."}
+
+# Where training scripts put the network's tensors beside their own state.
+_INSIDE = ("state_dict", "model_state_dict", "model", "net")
 
 # Counters that older checkpoints lack; they only matter for a cumulative average.
 _OPTIONAL = "num_batches_tracked"
@@ -51,15 +56,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numbers()):
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"cannot be read as weights ({reason})", where=path) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+    if isinstance(state, Mapping):
+        state = next((state[key] for key in _INSIDE if isinstance(state.get(key), Mapping)), state)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError("is not a dictionary of named tensors", where=path, fix="save the network's state_dict")
     return dict(state)
+
+
+def _numbers() -> list[Any]:
+    """Return what a file may hold beside tensors: NumPy's numbers, under the names that old and new versions write."""
+    scalar = np.float64(0).__reduce__()[0]
+    names = (f"numpy.{core}.multiarray.scalar" for core in ("core", "_core"))
+    return [*((scalar, name) for name in names), np.dtype, *(type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd")]
 
 
 def canonical_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -113,10 +126,18 @@ def _strip(name: str) -> str:
 def load_strictly(
     module: nn.Module, state: Mapping[str, Tensor], *, where: str | Path, ignore: Sequence[str] = ()
 ) -> MatchReport:
-    """Load tensors by name and return what matched.
+    """Load tensors by name and return what matched; the network is unchanged if anything is wrong, as in `match`."""
+    found = match(module, state, where=where, ignore=ignore)
+    module.load_state_dict({name: state[name] for name in found.matched}, strict=False)
+    return found
+
+
+def match(
+    module: nn.Module, state: Mapping[str, Tensor], *, where: str | Path, ignore: Sequence[str] = ()
+) -> MatchReport:
+    """Compare tensors with a network's by name and shape; its values are not looked at, so it may be on "meta".
 
     Args:
-        module: the network; unchanged if anything is wrong.
         state: name -> tensor.
         where: the file's name, for errors.
         ignore: prefixes of names that may be left over.
@@ -138,5 +159,4 @@ def load_strictly(
                 f"{problem} {names[0]}{more}", where=where, fix="it belongs to another network; check the names"
             )
     matched = [name for name in own if name in state]
-    module.load_state_dict({name: state[name] for name in matched}, strict=False)
     return MatchReport(tuple(matched), tuple(absent), tuple(unused))
