@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from cirn_dist.cli_bench import bench_scale
-from cirn_dist.cli_checkpoints import checkpoints_app
+from cirn_dist.cli_checkpoints import bench_checkpoint, checkpoints_app
 from cirn_dist.cli_doctor import doctor
 from cirn_dist.cli_paper import show_app, tables
 from cirn_dist.cli_run import Json, demo, run
@@ -34,6 +34,7 @@ bench_app.command("scale")(bench_scale)
 app.command()(tables)
 app.add_typer(shards_app, name="shards")
 app.add_typer(sweep_app, name="sweep")
+bench_app.command("checkpoint")(bench_checkpoint)
 app.add_typer(bench_app, name="bench")
 app.add_typer(show_app, name="show")
 app.add_typer(checkpoints_app, name="checkpoints")

@@ -80,6 +80,35 @@ def show_checkpoint(
     _write(json, [entry.model_dump(mode="json") for entry in found])
 
 
+def bench_checkpoint(
+    config: Annotated[str, typer.Argument(help="Whose networks; default: the paper's.")] = "gta5_cityscapes",
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    out: Annotated[Path, typer.Option(help="Folder on the file system to measure.")] = Path("runs"),
+    saves: Annotated[int, typer.Option(min=1)] = 5,
+    json: Json = None,
+) -> None:
+    """Measure what a save delays training by, how long its write takes, and how long resuming does."""
+    import dataclasses
+    import tempfile
+
+    from cirn_dist.configfile import load
+    from cirn_dist.engine.run import Run
+    from cirn_dist.engine.runtime import Runtime
+    from cirn_dist.engine.signals import StopRequest
+    from cirn_dist.report.checkpoints import save_bench_table
+    from cirn_dist.report.progress import Progress
+    from cirn_dist.stages.save_bench import STAGE, bench_saves
+
+    settings = load(config, overrides or [])
+    runtime = Runtime(settings.engine.precision, backbone=settings.model.backbone)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=out) as folder:
+        progress = Progress([(STAGE, STAGE)], quiet=True)
+        found = bench_saves(Run(settings, Path(folder), runtime, progress, StopRequest(Path(folder) / "STOP")), saves)
+    Console().print(save_bench_table(dataclasses.asdict(found)))
+    _write(json, dataclasses.asdict(found))
+
+
 def _write(path: Path | None, content: Any) -> None:
     if path is not None:
         from cirn_dist.report.results import replace_text

@@ -96,6 +96,21 @@ def contents_table(found: Sequence[Contents]) -> RenderableType:
     return Group(*parts[:-1]) if parts else Text("no valid checkpoint", style="dim")
 
 
+def save_bench_table(found: Mapping[str, Any]) -> RenderableType:
+    """Lay out what saving and resuming cost."""
+    size = f"{found['parameters'] / 1e6:.1f} M parameters, {found['bytes'] / 2**20:,.0f} MiB with the optimizers"
+    table = Table(title=f"{size}, {found['device']}", title_justify="left", box=None, pad_edge=False, show_header=False)
+    for name, value in (
+        ("training stands still for a save", f"{found['stall_ms']:.1f} ms"),
+        ("    the first one, which takes the memory", f"{found['first_stall_ms']:.1f} ms"),
+        ("    were it written in the foreground", f"{1000 * found['foreground_s']:,.0f} ms"),
+        ("until it is on the disk, meanwhile", f"{found['write_s']:.2f} s"),
+        ("to find, verify and load it", f"{found['resume_s']:.2f} s"),
+    ):
+        table.add_row(name, Text(value, justify="right"))
+    return table
+
+
 def _versions(state: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in state["versions"].items())
 
