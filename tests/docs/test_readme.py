@@ -27,6 +27,8 @@ def test_a_command_of_the_readme_exists(command: str) -> None:
     words = shlex.split(command)
     while "=" in words[0]:
         words.pop(0)
+    if words[0] == "touch":
+        return
     if words[0] == "bash":
         assert (ROOT / words[1]).is_file()
         words = ["cirn-dist", "run", *words[words.index("--") + 1 :]] if "--" in words else []
@@ -48,12 +50,14 @@ def test_a_command_of_the_readme_exists(command: str) -> None:
 def _parse(command: Any, words: list[str]) -> None:
     """Parse the words as the command line would, down to the verb, and load what it would load."""
     while hasattr(command, "commands"):
-        command, words = command.commands[words[0]], words[1:]
+        _, command, words = command.resolve_command(
+            command.make_context(command.name, ["--help"], resilient_parsing=True), words
+        )
     settings = command.make_context(command.name, list(words)).params
     if "sweep" in settings:
         for point in points(settings["sweep"], [int(seed) for seed in settings["seeds"].split(",") if seed]):
             load(point.base, list(point.overrides))
-    elif command.name == "run":
+    elif command.name == "run" and "config" in settings:  # `show run` has none
         load(settings["config"], settings["overrides"])
     elif command.name == "demo":
         load("smoke" if settings["smoke"] else "demo", settings["overrides"])
