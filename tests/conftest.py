@@ -97,7 +97,6 @@ def finished_run(mini: Path, cirn_dist: Command, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="session")
 def starts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starts]:
     """Return the function that starts the command line in a fork of a warm process."""
-    sys.path.append(str(ROOT / "tests/faults"))  # for tests of other folders
     from forks import Starts
 
     server = Starts(tmp_path_factory.mktemp("starts"))

@@ -13,7 +13,7 @@ import yaml
 
 from cirn_dist.checkpoint.store import UNFINISHED
 from cirn_dist.config import Config, flatten
-from cirn_dist.configfile import dump
+from cirn_dist.configfile import dump, parse
 from cirn_dist.data.files import PARTIAL, atomic, digest, read_json, write_json, writing_into
 from cirn_dist.errors import ConfigError
 
@@ -49,12 +49,21 @@ def claim_settings(folder: Path, config: Config, allow: Sequence[str] = ()) -> N
     """
     saved = folder / CONFIG
     if saved.is_file():
-        before = binding(yaml.safe_load(saved.read_text(encoding="utf-8")))
+        before = binding(_settings(saved))
         now = binding(config.model_dump(mode="json"))
         if not agree("another configuration", folder, before, now, allow):
             return
     with atomic(saved) as file:
         file.write(dump(config).encode())
+
+
+def _settings(saved: Path) -> dict[str, Any]:
+    """Read the settings a folder was begun with; one that did not exist then has its default."""
+    tree: dict[str, Any] = yaml.safe_load(saved.read_text(encoding="utf-8"))
+    try:
+        return parse(tree, where=saved).model_dump(mode="json")
+    except ConfigError:  # of a version with other settings: the comparison names them
+        return tree
 
 
 def claim_data(folder: Path, fingerprints: Mapping[str, str], allow: Sequence[str] = ()) -> None:

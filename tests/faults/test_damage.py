@@ -13,6 +13,8 @@ from forks import Fault, Starts
 
 from cirn_dist.checkpoint.store import Store
 
+pytestmark = pytest.mark.timeout(900)  # the undisturbed run counts to the first of them
+
 
 @pytest.fixture
 def copy(undisturbed: Undisturbed, tmp_path: Path) -> Path:

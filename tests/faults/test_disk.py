@@ -12,6 +12,8 @@ from forks import Fault, Outcome, Starts
 
 from cirn_dist.checkpoint.store import verify
 
+pytestmark = pytest.mark.timeout(900)  # the undisturbed run counts to the first of them
+
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:

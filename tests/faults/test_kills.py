@@ -16,6 +16,8 @@ import pytest
 from faults_run import Undisturbed, assert_nothing_left_over, assert_nothing_lost, essence
 from forks import Fault, Starts
 
+pytestmark = pytest.mark.timeout(900)  # the undisturbed run counts to the first of them
+
 # In the order of the pipeline: where each kill of a chain falls. A kill lies in what no earlier one has reached.
 # Reads do not count: they happen in later phases too.
 CHANGES = r"^(?!read )\S+ "

@@ -19,6 +19,8 @@ from forks import Fault, Starts
 from cirn_dist.checkpoint import lock as lock_module
 from cirn_dist.checkpoint.lock import Holder, RunLock, RunLocked
 
+pytestmark = pytest.mark.timeout(900)  # the undisturbed run counts to the first of them
+
 
 def leave_lock(folder: Path, holder: Holder, number: int = 1) -> Path:
     path = folder / f".lock-{number:06d}"

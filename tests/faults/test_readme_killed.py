@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from faults_run import Undisturbed, essence
+from forks import Fault, Starts
+
+pytestmark = pytest.mark.timeout(900)  # the undisturbed run counts to the first of them
 
 SECTION = (ROOT / "README.md").read_text("utf-8").partition("## When your job is killed")[2].partition("\n## ")[0]
 COMMANDS = [line.partition("#")[0].strip() for line in re.findall(r"```bash\n(.*?)```", SECTION, re.S)[0].splitlines()]
 
 
 @pytest.mark.slow
-def test_the_commands_do_what_is_said_of_them(starts, undisturbed, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    from faults_run import essence
-    from forks import Fault
-
+def test_the_commands_do_what_is_said_of_them(starts: Starts, undisturbed: Undisturbed, tmp_path: Path) -> None:
     folder = tmp_path / "runs/night"
 
     def words(command: str) -> list[str]:
