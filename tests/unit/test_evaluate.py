@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cirn_dist.config import PseudoLabel
 from cirn_dist.stages.evaluate import confusion, scores
-from cirn_dist.stages.selection import BINS, confidence_histogram, thresholds
+from cirn_dist.stages.selection import BINS, confidence_histogram, select, thresholds
 
 
 def test_iou_by_hand() -> None:
@@ -35,6 +36,22 @@ def test_iou_equals_sets_of_pixels(seed: int, classes: int) -> None:
         assert found.iou[c] == (pytest.approx((truth & guess).sum() / union) if union else None)
 
 
+@given(st.integers(0, 10_000), st.integers(1, 19), st.integers(1, 33), st.integers(1, 33), st.floats(0, 1))
+@settings(max_examples=40, deadline=None)
+def test_confusion_counts_every_labelled_pixel_of_any_size_once(
+    seed: int, classes: int, height: int, width: int, ignored: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, classes, (height, width)).astype(np.uint8)
+    label[rng.random(label.shape) < ignored] = 255
+    predicted = rng.integers(0, classes, (height, width)).astype(np.uint8)
+    expected = np.zeros((classes, classes), np.int64)
+    np.add.at(expected, (label[label != 255], predicted[label != 255]), 1)
+    found = confusion(predicted, label, classes)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_no_counted_pixel_gives_no_score() -> None:
     assert scores(np.zeros((3, 3), np.int64)).miou is None
 
@@ -53,6 +70,34 @@ def test_thresholds_are_bdls_to_within_a_bin(seed: int, portion: float, cap: flo
         values = np.sort(confidence[classes == c])[::-1]
         exact = min(values[int(np.ceil(portion * len(values))) - 1], cap)
         assert found[c] == pytest.approx(exact, abs=1.01 / BINS)
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=60))
+@settings(max_examples=80, deadline=None)
+def test_a_median_is_numpys_to_within_a_bin_whatever_the_confidences(values: list[float]) -> None:
+    confidence = np.array(values, np.float32)
+    counts = confidence_histogram(np.zeros(len(values), np.uint8), confidence, 1)
+    (found,) = thresholds(counts, PseudoLabel(cap=1.0))
+    ordered = np.sort(confidence.astype(np.float64))
+    low, high = ordered[(len(values) - 1) // 2], ordered[len(values) // 2]  # np.median is between the two
+    assert low <= np.median(ordered) <= high
+    assert low - 1 / BINS <= found <= high
+    if len(values) % 2:
+        assert found == pytest.approx(np.median(ordered), abs=1 / BINS)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 19), st.integers(1, 20), st.integers(1, 20))
+@settings(max_examples=40, deadline=None)
+def test_labels_are_kept_exactly_where_they_are_confident_enough(
+    seed: int, classes: int, height: int, width: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.ones(classes), (height, width)).astype(np.float32).transpose(2, 0, 1)
+    limits = rng.random(classes)
+    best, confidence = probabilities.argmax(0), probabilities.max(0)
+    expected = np.where(confidence >= limits.astype(np.float32)[best], best, 255)
+    found = select(torch.from_numpy(np.ascontiguousarray(probabilities)), limits, "bdl")
+    np.testing.assert_array_equal(found.numpy(), expected)
 
 
 def test_halves_of_a_histogram_add_up() -> None:
