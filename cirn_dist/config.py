@@ -169,7 +169,10 @@ class Translate(Section):
     checkpoint_activations: bool = Field(False, description="recompute the generators' blocks in the backward pass")
     clip_norm: float | None = Field(None, gt=0)
     load_width: int | None = Field(
-        None, ge=8, description="images are scaled to this width before the crop; null keeps the packed size"
+        None,
+        ge=8,
+        description="training images are scaled to this width before the crop, null keeps the packed size; the CIR is "
+        "rendered at the packed size, its labels' own",
     )
     augment: Augment = Augment(crop=(452, 452))
 

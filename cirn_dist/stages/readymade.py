@@ -55,12 +55,11 @@ def _order(source: ShardSet, images: ShardSet) -> Sequence[int]:
     places = {images.key(index): index for index in range(len(images))}
     keys = [source.key(index) for index in range(len(source))]
     missing, unknown = [key for key in keys if key not in places], sorted(places.keys() - set(keys))
-    if missing or unknown:
-        told = [f"{what} {len(names)}, first {names[0]!r}" for what, names in (("lacks", missing), ("has", unknown))
-                if names]  # fmt: skip
+    told = [f"lacks {len(missing)}, first {missing[0]!r}"] if missing else []
+    told += [f"has {len(unknown)} others, first {unknown[0]!r}"] if unknown else []
+    if told:
         raise DataError(
-            f"its keys are not the source's: it {' and '.join(told)} that the source "
-            f"{'has' if missing and not unknown else 'lacks' if not missing else 'has, or lacks'}",
+            f"its keys are not the source's: it {' and '.join(told)}",
             where=images.path,
             fix="translated images keep the file names of their originals",
         )
