@@ -70,8 +70,8 @@ class StopRequest:
         """What to tell someone who watches, "" while there is no request."""
         if self.reason is None:
             return ""
-        once_more = "; Ctrl-C once more does not wait" if self.reason == INTERRUPT else ""
-        return f"{self.reason}: the run stops at the next point where it can be taken up again{once_more}"
+        again = "; once more does not wait" if self.reason == INTERRUPT else ""
+        return f"{self.reason}: stopping once what is done is saved{again}"
 
     def stopped(self, what: str, where: str, others: Sequence[str] = ()) -> Stopped:
         """Return what to raise; `others` are the reasons of other ranks. A Ctrl-C among them all is the reason."""
