@@ -67,6 +67,8 @@ def test_everything_that_is_watched_is_drawn_of_adversarial_stages_alone() -> No
         assert name in text, name
     assert text.count("<svg") == 5
     assert text.count("<polygon") == 9
+    undecided = text.partition("probability of the CIR")[2].partition("</svg>")[0]
+    assert '<line x1="42" x2="292" y1="70" y2="70" class="level">' in undecided, "at 0.5, halfway up"
     assert diagnostics({"source": logs["source"]}, None) == ""
 
 
