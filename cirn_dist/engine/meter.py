@@ -30,6 +30,7 @@ class Meter:
         run.boards.start(stage, first_step * run.config.engine.images_per_step)
         self.skipped_in_a_row = 0
         self._clear()
+        self.begin()
 
     def __enter__(self) -> Meter:
         return self
