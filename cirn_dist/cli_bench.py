@@ -69,8 +69,10 @@ def bench_scale(
 
 def measured_table(found: Scaling) -> Table:
     """Lay out what was measured, the model's speed beside it."""
-    columns = ("ranks", "images/s", "efficiency", "model", "step", "data", "all-reduce", "not hidden", "reduced")
-    table = Table(*columns, box=None, pad_edge=False, title_justify="left", caption_justify="left")
+    columns = ("ranks", "images/s", "efficiency", "model", "step", "data", "reduce", "exposed", "sent")
+    table = Table(
+        *columns, box=None, pad_edge=False, collapse_padding=True, title_justify="left", caption_justify="left"
+    )
     table.title = f"{found.stage}, {found.measured[0].images_per_step} images per step, one at a time"
     table.caption = f"{found.machine}, {found.threads} thread(s) per rank"
     for one in found.measured:

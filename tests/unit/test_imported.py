@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from pathlib import Path
@@ -129,7 +130,8 @@ def test_a_runs_stages_start_from_an_imported_segmenter(tmp_path: Path) -> None:
     train_supervised(run, "source", open_domains(run).source, run.config.source)
     trained = Store(tmp_path / "run/source/checkpoints").latest()
     assert trained is not None
-    assert trained.state["parents"] == {"imported": str(made)}
+    facts = {"path": str(made), "fingerprint": hashlib.sha256(made.read_bytes()).hexdigest()}
+    assert trained.state["parents"] == {"imported": facts}
     weight = trained.read("segmenter")["classifier.branches.0.weight"]
     torch.testing.assert_close(weight, original["module.layer5.conv2d_list.0.weight"], atol=1e-6, rtol=0)
 

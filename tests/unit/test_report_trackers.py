@@ -27,6 +27,7 @@ def test_a_line_has_the_agreed_form(tmp_path: Path) -> None:
         "rates": {"segmenter": 1e-3},
         "observed": {},
         "skipped": 0,
+        "costs": {},
     }
 
 
