@@ -63,7 +63,7 @@ class Runtime:
             os.environ["ACCELERATE_USE_CPU"] = "true"
         if folder is not None:
             record_collectives(folder / "hang")  # read from the environment when the process group is made
-        self.precision: Precision = choose_precision(precision, hardware(), backbone)
+        self.precision: Precision = choose_precision(_or_launchers(precision), hardware(), backbone)
         self.dtype = torch.float64 if self.precision == "fp64" else torch.float32
         mixed = self.precision if self.precision in ("fp16", "bf16") else "no"
         self.accelerator = Accelerator(
@@ -166,6 +166,14 @@ class Runtime:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _or_launchers(precision: Asked) -> Asked:
+    """Return what was asked for; where that is `auto`, a half precision that the launcher was told of."""
+    told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision != "auto" or told not in ("fp16", "bf16"):
+        return precision
+    return "fp16" if told == "fp16" else "bf16"
 
 
 def lost_contact(error: RuntimeError) -> str | None:

@@ -7,6 +7,7 @@ import faulthandler
 import os
 import sys
 import threading
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
@@ -98,9 +99,8 @@ def record_collectives(folder: Path) -> None:
         "TORCH_FR_BUFFER_SIZE": "2000",
         "TORCH_FR_DUMP_TEMP_FILE": trace,
         "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
-        # the names before torch 2.9
-        "TORCH_NCCL_TRACE_BUFFER_SIZE": "2000",
-        "TORCH_NCCL_DEBUG_INFO_TEMP_FILE": trace,
     }
+    if tuple(int(part) for part in version("torch").split(".")[:2]) < (2, 9):  # newer ones warn of the old names
+        defaults |= {"TORCH_NCCL_TRACE_BUFFER_SIZE": "2000", "TORCH_NCCL_DEBUG_INFO_TEMP_FILE": trace}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -1,10 +1,12 @@
-"""The command line, with what a test asks for done to one rank: FAULT is a list of KIND:RANK:FIRST-LAST (steps from 0).
+"""The command line, with what a test asks for done to one rank: FAULT is a list of KIND:RANK:FIRST-LAST (steps from 0);
+ranks that a launcher has started again are spared.
 
 nan     the images of those steps are not finite
 sleep   the rank never comes back from that step
 kill    the rank is killed, as by a machine that runs out of memory
 drift   after that step, two weights of the last component have changed places
-RECORD, a folder: the counters k of every micro-batch are appended to STAGE-loss names-RANK.txt there.
+RECORD, a folder: one line for every sample trained on, with a checksum of the image as it was augmented, is appended
+to rank-N.txt there: players, iteration, domain, k, checksum.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,9 @@ from cirn_dist.engine.step import StepResult, train_step
 
 
 def faults(step: int, rank: int) -> list[str]:
-    found = []
+    found: list[str] = []
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
+        return found
     for fault in os.environ.get("FAULT", "").split():
         kind, of, steps = fault.split(":")
         first, _, last = steps.partition("-")
@@ -49,7 +54,9 @@ def step_with_faults(
         with Path(folder, f"rank-{runtime.rank}.txt").open("a", encoding="utf-8") as record:
             for batch in micro_batches:
                 for domain, entries in sorted(batch.items()):
-                    record.write(f"{'+'.join(players)} {iteration} {domain} {entries['k'].tolist()}\n")
+                    for k, image in zip(entries["k"].tolist(), entries["image"], strict=True):
+                        content = zlib.crc32(image.contiguous().numpy().tobytes())
+                        record.write(f"{'+'.join(players)} {iteration} {domain} {k} {content:08x}\n")
     result = train_step(players, passes, micro_batches, iteration, runtime, **options)
     if "drift" in now:
         *_, network = list(players.values())[-1].networks.values()

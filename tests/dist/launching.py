@@ -52,7 +52,7 @@ def start_launcher(*module_and_arguments: object, **variables: object) -> subpro
     )  # fmt: skip
 
 
-def finish(process: subprocess.Popen[str], timeout: float = 240) -> subprocess.CompletedProcess[str]:
+def finish(process: subprocess.Popen[str], timeout: float = 280) -> subprocess.CompletedProcess[str]:
     """Wait for a launcher; one that takes too long is killed."""
     try:
         stdout, stderr = process.communicate(timeout=timeout)
@@ -67,7 +67,7 @@ def launch(
     *arguments: object,
     launcher: str = "accelerate",
     script: Path | None = None,
-    timeout: float = 240,
+    timeout: float = 280,
     **variables: object,
 ) -> subprocess.CompletedProcess[str]:
     """Do what `start` does, to its end."""
