@@ -43,7 +43,6 @@ MINI = {
     "translate": {
         "iterations": 12,
         "upsampling": "transposed",
-        "lambda_identity": 0,  # |x| at 0, where this generator starts, turns rounding into a whole step
         "ngf": 4,
         "blocks": 1,
         "ndf": 4,
