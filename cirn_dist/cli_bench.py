@@ -68,33 +68,36 @@ def bench_scale(
 
 
 def measured_table(found: Scaling) -> Table:
-    """Lay out what was measured, the model's speed beside it."""
-    columns = ("ranks", "images/s", "efficiency", "model", "step", "data", "reduce", "exposed", "sent")
-    table = Table(
-        *columns, box=None, pad_edge=False, collapse_padding=True, title_justify="left", caption_justify="left"
-    )
-    table.title = f"{found.stage}, {found.measured[0].images_per_step} images per step, one at a time"
+    """Lay out what was measured, the model's speed beside it; times in milliseconds per step."""
+    titles = ("ranks", "images/s", "efficiency", "model\nimages/s", "step\nms", "waiting\nfor data", "all-\nreduce",
+              "not\nhidden", "reduced\nMB")  # fmt: skip
+    table = _table(f"{found.stage}, {found.measured[0].images_per_step} images per step, one at a time", titles)
     table.caption = f"{found.machine}, {found.threads} thread(s) per rank"
     for one in found.measured:
         model = found.model(one)
         table.add_row(
             str(one.ranks), f"{one.speed:.2f}", f"{found.efficiency(one):.0%}",
             "" if model is None else f"{model.speed:.2f}", *map(_ms, (one.step, one.data, one.reduce, one.exposed)),
-            f"{one.reduced / 1e6:.1f} MB",
+            f"{one.reduced / 1e6:.1f}",
         )  # fmt: skip
     return table
 
 
 def predicted_table(predicted: dict[str, list[Prediction]], image: float, gpus_per_node: int, intra: str) -> Table:
     """Lay out the model's images/s and efficiency for larger worlds, one column per network."""
-    table = Table("GPUs", "images/step", "compute", box=None, pad_edge=False, title_justify="left")
-    table.title = f"predicted: {_ms(image)} per image, {gpus_per_node} GPUs per node, {intra} inside"
-    for name in predicted:
-        table.add_column(f"{name} Gbit/s: all-reduce")
-        table.add_column("images/s")
+    title = f"predicted, images/s: {_ms(image)} ms per image, {gpus_per_node} GPUs per node, {intra} inside"
+    table = _table(title, ("GPUs", "images\nper step", *(f"between nodes\n{name} Gbit/s" for name in predicted)))
     for row in zip(*predicted.values(), strict=True):
-        cells = [cell for one in row for cell in (_ms(one.reduce), f"{one.speed:,.1f} ({one.efficiency:.0%})")]
-        table.add_row(str(row[0].ranks), str(row[0].images_per_step), _ms(row[0].compute), *cells)
+        cells = [f"{one.speed:,.1f} ({one.efficiency:.0%})" for one in row]
+        table.add_row(str(row[0].ranks), str(row[0].images_per_step), *cells)
+    return table
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, collapse_padding=True, padding=(0, 2, 0, 0))
+    table.title, table.title_justify, table.caption_justify = title, "left", "left"
+    for column in columns:
+        table.add_column(column, justify="right")
     return table
 
 
@@ -138,4 +141,4 @@ def _positive(text: str, where: str) -> float:
 
 
 def _ms(seconds: float) -> str:
-    return f"{1e3 * seconds:,.1f} ms"
+    return f"{1e3 * seconds:,.1f}"

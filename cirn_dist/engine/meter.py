@@ -37,6 +37,8 @@ class Meter:
 
     def __exit__(self, *_: object) -> None:
         self.run.boards.finish()
+        if self.run.runtime.traffic is not None:
+            self.run.runtime.traffic.end()
         if self.log is not None:
             self.log.close()
 

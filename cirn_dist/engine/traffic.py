@@ -31,6 +31,10 @@ class Traffic:
         if isinstance(module, DistributedDataParallel):
             module.register_comm_hook(None, lambda _, bucket: self._reduce(bucket))
 
+    def end(self) -> None:
+        """Forget the parameters watched so far: a stage has ended, and the next brings its own."""
+        self.trainable = 0
+
     def take(self) -> dict[str, float]:
         """Return the costs since the last call, and start anew; call it when the step's work is done.
 
