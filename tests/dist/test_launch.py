@@ -121,7 +121,6 @@ def two_machines(
             launcher.kill()
 
 
-@pytest.mark.skip(reason="two launchers on one machine: not yet shown to end in time everywhere")
 @pytest.mark.slow
 def test_two_machines_start_again_when_one_loses_its_rank(mini: Path, tmp_path: Path) -> None:
     """c10d over 127.0.0.1: rank 1 is killed in step 2 of the first attempt, the second goes on from a checkpoint."""
@@ -141,7 +140,6 @@ def test_two_machines_start_again_when_one_loses_its_rank(mini: Path, tmp_path: 
     assert steps[-1] == 3
 
 
-@pytest.mark.skip(reason="two launchers on one machine: not yet shown to end in time everywhere")
 @pytest.mark.slow
 def test_machines_that_were_started_differently_are_told(mini: Path, tmp_path: Path) -> None:
     done = two_machines(mini, tmp_path / "run", 0, ((), ("source.lr=0.5",)))
