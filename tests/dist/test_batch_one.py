@@ -30,6 +30,8 @@ SETTINGS = (
     *("cir.iterations=4", "controls=false", "evaluate.adabn=false", "evaluate.panels=0", "engine.checkpoint_every=20"),
     # wide enough for pseudo labels to be chosen, few enough for each rank to meet every lane of the pool again
     *("translate.pool=8", "data.source.options.count=6", "data.target.options.count=5"),
+    # the paper's generator: the demo's begins as the identity, whose exact cycle has the sign of rounding as gradient
+    "translate.residual_output=false",
 )
 Walk = Callable[[int, int, str], Path]
 
@@ -114,7 +116,7 @@ def test_every_stage_trains_the_same_parameters(ranks: int, workers: int, stage:
         pytest.param(
             "translate",
             marks=pytest.mark.xfail(
-                strict=False, reason="a zero output under Adam amplifies the order of summing; double precision agrees"
+                strict=False, reason="2.7e-5 after 10 steps: Adam divides gradients of rounding's size by themselves"
             ),
         ),
     ],
@@ -136,14 +138,17 @@ def halfway(run: Path, out: Path, *stages: str) -> Path:
 
 
 @pytest.mark.slow
-def test_2_ranks_to_step_5_and_4_from_there_are_1_rank_to_step_10(on: Walk, mini: Path, tmp_path: Path) -> None:
-    out = halfway(on(2, 2, "fp64"), tmp_path / "run", "source", "translate")
-    walked(mini, out, 4, 0, "engine.precision=fp64", "--until", "translate")
-    for stage in ("source", "translate"):
-        one, other = newest(on(1, 0, "fp64"), stage), newest(out, stage)
-        assert other.state["world"] == 4
-        for component in COMPONENTS[stage]:
-            assert largest_difference(one, other, component) < 1e-10, f"{stage}/{component}"
+@pytest.mark.parametrize("stage", ["source", "translate"])
+def test_2_ranks_to_step_5_and_4_from_there_are_1_rank_to_step_10(
+    stage: str, on: Walk, mini: Path, tmp_path: Path
+) -> None:
+    # One stage at a time: a source trained again on other ranks is another parent, and translate would refuse it.
+    out = halfway(on(2, 2, "fp64"), tmp_path / "run", stage)
+    walked(mini, out, 4, 0, "engine.precision=fp64", "--until", stage)
+    one, other = newest(on(1, 0, "fp64"), stage), newest(out, stage)
+    assert other.state["world"] == 4
+    for component in COMPONENTS[stage]:
+        assert largest_difference(one, other, component) < 1e-10, f"{stage}/{component}"
 
 
 @pytest.mark.slow
