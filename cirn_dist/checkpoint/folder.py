@@ -6,7 +6,7 @@ The manifest has every file's size and SHA-256 and is written last, so a folder 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,20 @@ def verify(path: Path) -> str | None:
     Every file is read and compared with its checksum, except one this process has read before and that was not
     touched since (inode, size, time of change).
     """
+    return _problem(path, lambda file, facts: None if _is_whole(file, facts) else "is damaged")
+
+
+def glance(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint folder as far as names and sizes tell, or None."""
+    return _problem(path, lambda file, facts: None if file.stat().st_size == facts["bytes"] else "has another size")
+
+
+def _problem(path: Path, check: Callable[[Path, dict[str, Any]], str | None]) -> str | None:
+    """Return the first thing that `check` or reading the folder's own files finds wrong."""
     try:
         for name, facts in read_manifest(path).items():
-            if not _is_whole(path / name, facts):
-                return f"{name} is damaged"
+            if (wrong := check(path / name, facts)) is not None:
+                return f"{name} {wrong}"
         read_state(path)
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"

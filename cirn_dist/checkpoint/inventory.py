@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from safetensors import safe_open
 
 from cirn_dist.checkpoint.claim import CONFIG
-from cirn_dist.checkpoint.folder import Checkpoint, read_manifest, read_state, verify
+from cirn_dist.checkpoint.folder import Checkpoint, glance, read_manifest, read_state, verify
 from cirn_dist.checkpoint.saves import read_saves
 from cirn_dist.checkpoint.store import Store, step_of
 from cirn_dist.errors import CheckpointError, DataError
@@ -119,11 +119,11 @@ def _stores(run: Path, stage: str | None) -> list[tuple[str, Store]]:
 
 def _entries(stage: str, store: Store, check: bool) -> list[Entry]:
     costs = {save.step: save for save in read_saves(store.folder.parent)}
-    reasons = store.reasons() if check else store.reasons(valid=lambda path: _glance(path) is None)
+    reasons = store.reasons() if check else store.reasons(valid=lambda path: glance(path) is None)
     entries = []
     for path in reversed(store.paths()):
         entry = Entry(stage=stage, step=step_of(path), path=path, kept=reasons[path])
-        entry.problem = verify(path) if check else _glance(path)
+        entry.problem = verify(path) if check else glance(path)
         if entry.problem is None:
             state = read_state(path)
             entry.iteration, entry.finished, entry.score = state["iteration"], state["finished"], state.get("score")
@@ -132,20 +132,6 @@ def _entries(stage: str, store: Store, check: bool) -> list[Entry]:
             entry.stalled_ms, entry.written_s = cost.stalled_ms, cost.written_s
         entries.append(entry)
     return entries
-
-
-def _glance(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint as far as names and sizes tell, or None."""
-    try:
-        for name, facts in read_manifest(path).items():
-            if (path / name).stat().st_size != facts["bytes"]:
-                return f"{name} has another size"
-        read_state(path)
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"unreadable: {error}"
-    return None
 
 
 def _component(checkpoint: Checkpoint, name: str) -> Component:
