@@ -81,7 +81,9 @@ class Engine(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = Field(
         "auto", description="auto goes by the hardware; fp64 is for comparing runs, not for training"
     )
-    backend: Literal["ddp", "deepspeed"] = Field("ddp", description="who reduces gradients and steps optimizers")
+    backend: Literal["ddp", "exact", "deepspeed"] = Field(
+        "ddp", description="who sums gradients over ranks; exact: in integers, for the same bits on any number of ranks"
+    )
     zero_stage: Literal[0, 1, 2] = Field(
         1, description="of deepspeed: 1 shards optimizer state over ranks, 2 gradients too, 0 neither"
     )

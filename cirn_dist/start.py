@@ -63,7 +63,8 @@ def start(
             ranks=engine.ranks,
             folder=out,
             start_timeout=engine.start_timeout,
-            zero_stage=engine.zero_stage if engine.backend == "deepspeed" else None,
+            backend=engine.backend,
+            zero_stage=engine.zero_stage,
             time_reductions=engine.time_reductions,
         )
         with RunLock(out) as lock:
@@ -148,7 +149,7 @@ def _assert_possible(config: Config, out: Path, runtime: Runtime, until: str | N
     engine = config.engine
     try:
         Plan(engine.images_per_step, runtime.world, runtime.rank, engine.micro_batch)
-        if runtime.zero_stage is not None:
+        if runtime.backend == "deepspeed":
             assert_usable(runtime)
     except ConfigError as error:
         raise error.on_all_ranks() from None

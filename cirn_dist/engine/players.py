@@ -90,8 +90,8 @@ class Player(ABC):
         """Return the context of a pass, forward and backward; gradients are reduced over ranks only `when` true."""
 
     @abstractmethod
-    def backward(self, loss: Tensor) -> None:
-        """Add the loss's gradients to the parameters'."""
+    def backward(self, loss: Tensor, micros: int) -> None:
+        """Add the gradients of one of so many micro-batches' loss, divided by their number."""
 
     @abstractmethod
     def gradient_norm(self) -> Tensor:
@@ -161,9 +161,9 @@ class DdpPlayer(Player):
             return self.module.no_sync()
         return contextlib.nullcontext()
 
-    def backward(self, loss: Tensor) -> None:
+    def backward(self, loss: Tensor, micros: int) -> None:
         """Scale the loss and add its gradients."""
-        torch.autograd.backward(self.scaler.scale(loss))
+        torch.autograd.backward(self.scaler.scale(loss / micros))
 
     def gradient_norm(self) -> Tensor:
         """Unscale, measure and clip; the gradients are reduced, so every rank finds the same."""
@@ -205,12 +205,17 @@ def build_player(
     *,
     clip_norm: float | None = None,
 ) -> Player:
-    """Give a network group its optimizer and the run's way over ranks: DDP, or DeepSpeed at a ZeRO stage."""
-    if runtime.zero_stage is not None:
+    """Give a network group its optimizer and the run's way over ranks: DDP, exact sums, or DeepSpeed's ZeRO stage."""
+    kind: type[DdpPlayer] = DdpPlayer
+    if runtime.backend == "exact":
+        from cirn_dist.engine.exact import ExactPlayer  # above this file
+
+        kind = ExactPlayer
+    elif runtime.backend == "deepspeed":
         from cirn_dist.engine.zero import STAGES  # above this file, and DeepSpeed may not be installed
 
-        return STAGES[runtime.zero_stage](name, networks, optimizer, schedule, runtime, clip_norm=clip_norm)
-    return DdpPlayer(name, networks, optimizer, schedule, runtime, clip_norm=clip_norm)
+        kind = STAGES[runtime.zero_stage]
+    return kind(name, networks, optimizer, schedule, runtime, clip_norm=clip_norm)
 
 
 def assert_each_once(name: str, networks: Networks, optimizer: torch.optim.Optimizer) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,7 @@ from cirn_dist.errors import CirnError
 from cirn_dist.precision import Asked, Precision, choose_precision, hardware
 
 T = TypeVar("T")
+Backend = Literal["ddp", "exact", "deepspeed"]
 
 START_TIMEOUT = 1800.0  # seconds; ranks of a cluster reach the first collective minutes apart
 WORK_TIMEOUT = 86400.0  # seconds others wait for what rank 0 does alone, e.g. packing a data set
@@ -39,7 +40,8 @@ class Runtime:
         ranks: how many there must be; None takes the launcher's word.
         folder: the run's; traces of a hang are written in its `hang/`.
         start_timeout: seconds a collective may take while the ranks start.
-        zero_stage: DeepSpeed's, for players on it; None is DDP.
+        backend: who sums gradients over ranks, for all players.
+        zero_stage: DeepSpeed's, where it is the backend.
         time_reductions: whether `traffic` measures what the gradients' all-reduces cost.
 
     Raises:
@@ -54,10 +56,11 @@ class Runtime:
         ranks: int | None = None,
         folder: Path | None = None,
         start_timeout: float = START_TIMEOUT,
-        zero_stage: int | None = None,
+        backend: Backend = "ddp",
+        zero_stage: int = 1,
         time_reductions: bool = False,
     ) -> None:
-        self.zero_stage = zero_stage
+        self.backend, self.zero_stage = backend, zero_stage
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available():
             # Without it Accelerate sees no device and believes in a world of one while torch has several ranks.
             os.environ["ACCELERATE_USE_CPU"] = "true"

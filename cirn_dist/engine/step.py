@@ -75,8 +75,8 @@ def train_step(
                 with runtime.autocast():
                     terms = step_pass.losses(batch, iteration)
                 # The mean of B single-image gradients: micro-batch mean, over micro-batches here, over ranks in DDP.
-                loss = torch.stack(list(terms.values())).sum() / len(micro_batches)
-                player.backward(loss)
+                loss = torch.stack(list(terms.values())).sum()
+                player.backward(loss, len(micro_batches))
             _add(spent, {step_pass.player: loss})
             _add(total, terms)
             if step_pass.observe is not None:

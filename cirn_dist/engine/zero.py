@@ -91,9 +91,9 @@ class DeepSpeedPlayer(DdpPlayer):
         self.engine.set_gradient_accumulation_boundary(when)
         return contextlib.nullcontext()
 
-    def backward(self, loss: Tensor) -> None:
+    def backward(self, loss: Tensor, micros: int) -> None:
         """Scale the loss and add its gradients."""
-        self.engine.backward(self.scaler.scale(loss))
+        self.engine.backward(self.scaler.scale(loss / micros))
 
 
 class ZeroPlayer(DeepSpeedPlayer):
@@ -106,11 +106,11 @@ class ZeroPlayer(DeepSpeedPlayer):
         """DeepSpeed's optimizer around the player's own."""
         return self.engine.optimizer
 
-    def backward(self, loss: Tensor) -> None:
+    def backward(self, loss: Tensor, micros: int) -> None:
         """Add the loss's gradients, scaled by this player's own scaler: DeepSpeed's would start anew on resume."""
         if self.scaler.is_enabled():
             self.sharded.override_loss_scale(self.scaler.get_scale())
-        self.engine.backward(loss)
+        self.engine.backward(loss / micros)
 
     def gradient_norm(self) -> Tensor:
         """Measure the shards together; clipping and unscaling happen where they are stepped."""

@@ -1,4 +1,4 @@
-"""What each rank of test_zero.py does: the same steps with DDP and with DeepSpeed at every stage, compared on the spot."""
+"""What each rank of test_backends.py does: the same steps on DDP and on every other backend, compared on the spot."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from cirn_dist.engine.step import Batch, Losses, Pass, train_step
 from cirn_dist.engine.traffic import Traffic
 
 STEPS, A = 4, 2
+BACKENDS = {
+    "ddp": ("ddp", 1),
+    "exact": ("exact", 1),
+    "zero 0": ("deepspeed", 0),
+    "zero 1": ("deepspeed", 1),
+    "zero 2": ("deepspeed", 2),
+}
 
 
 def networks() -> tuple[nn.Module, nn.Module]:
@@ -26,8 +33,8 @@ def networks() -> tuple[nn.Module, nn.Module]:
 class Pair:
     """A painter with two passes per micro-batch, and a critic it has to please."""
 
-    def __init__(self, runtime: Runtime, stage: int | None, *, scaler: bool = False) -> None:
-        runtime.zero_stage = stage
+    def __init__(self, runtime: Runtime, backend: str, *, scaler: bool = False) -> None:
+        runtime.backend, runtime.zero_stage = BACKENDS[backend]
         painter, critic = networks()
         head = list(painter[3].parameters())
         body = [p for p in painter.parameters() if p.requires_grad and all(p is not q for q in head)]
@@ -111,20 +118,20 @@ def assert_same(found: Pair, expected: Pair, what: str) -> None:
             assert worst < 1e-5, f"{what}, {part}, {key}: differs by {worst:.1e} of its largest value"
 
 
-def check_parity(runtime: Runtime, stage: int) -> None:
+def check_parity(runtime: Runtime, backend: str) -> None:
     """Same weights and optimizer state after every kind of step, and none of a step that one rank spoiled."""
-    ddp, zero = Pair(runtime, None), Pair(runtime, stage)
-    assert_same(zero, ddp, "at the start")
-    for pair in (ddp, zero):
+    ddp, other = Pair(runtime, "ddp"), Pair(runtime, backend)
+    assert_same(other, ddp, "at the start")
+    for pair in (ddp, other):
         assert pair.train(range(STEPS), bad_at=2) == [[], [], ["critic"], []], "one rank's overflow skips on both"
-    assert_same(zero, ddp, f"ZeRO {stage} after {STEPS} steps")
+    assert_same(other, ddp, f"{backend} after {STEPS} steps")
 
 
-def check_each_reads_the_other(runtime: Runtime, stage: int) -> None:
+def check_each_reads_the_other(runtime: Runtime, backend: str) -> None:
     """Half with one backend, half with the other, both ways: what one backend trains."""
-    whole = Pair(runtime, None)
+    whole = Pair(runtime, "ddp")
     whole.train(range(STEPS))
-    for first, second in ((None, stage), (stage, None)):
+    for first, second in (("ddp", backend), (backend, "ddp")):
         begun, resumed = Pair(runtime, first), Pair(runtime, second)
         begun.train(range(2))
         resumed.take(begun.weights(), begun.states())
@@ -133,21 +140,21 @@ def check_each_reads_the_other(runtime: Runtime, stage: int) -> None:
         assert_same(resumed, whole, f"{first} to step 2, {second} from there")
 
 
-def check_scaler(runtime: Runtime, stage: int) -> None:
+def check_scaler(runtime: Runtime, backend: str) -> None:
     """One player's overflow halves its own scale and leaves the other's to grow; scaling changes nothing else."""
-    ddp, zero = Pair(runtime, None), Pair(runtime, stage, scaler=True)
-    for pair in (ddp, zero):
+    ddp, other = Pair(runtime, "ddp"), Pair(runtime, backend, scaler=True)
+    for pair in (ddp, other):
         pair.train(range(STEPS), bad_at=1)
-    assert_same(zero, ddp, f"ZeRO {stage}, scaled")
-    scales = {name: player.scaler.get_scale() for name, player in zero.players.items()}
+    assert_same(other, ddp, f"{backend}, scaled")
+    scales = {name: player.scaler.get_scale() for name, player in other.players.items()}
     assert scales == {"painter": 1024.0, "critic": 256.0}, scales  # 256 * 2 * 2, and 256 / 2 * 2
 
 
 def check_traffic(runtime: Runtime) -> None:
     """Timing the all-reduces changes no bit, and finds each gradient in one of them, whatever A is."""
-    plain = Pair(runtime, None)
+    plain = Pair(runtime, "ddp")
     runtime.traffic = Traffic(runtime.device)
-    timed = Pair(runtime, None)
+    timed = Pair(runtime, "ddp")
     for pair in (plain, timed):
         pair.train(range(2))
     costs, runtime.traffic = runtime.traffic.take(), None
@@ -162,12 +169,12 @@ def main() -> None:
     torch.set_num_threads(1)
     runtime = Runtime("fp32")
     check_traffic(runtime)
-    for stage in (0, 1, 2):
-        check_parity(runtime, stage)
-        check_each_reads_the_other(runtime, stage)
-        check_scaler(runtime, stage)
+    for backend in ("exact", "zero 0", "zero 1", "zero 2"):
+        check_parity(runtime, backend)
+        check_each_reads_the_other(runtime, backend)
+        check_scaler(runtime, backend)
         if runtime.main:
-            print(f"stage {stage} ok", flush=True)
+            print(f"{backend} ok", flush=True)
     runtime.leave(0)
 
 
