@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 import yaml
+from forks import Starts
 
-if TYPE_CHECKING:  # found in tests/faults, whose tests alone use the fixtures
+if TYPE_CHECKING:  # found in tests/faults, whose tests alone use the fixture
     from faults_run import Undisturbed
-    from forks import Starts
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -68,19 +67,12 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def cirn_dist() -> Command:
-    """Return a function that runs the command line in a process of its own."""
+def cirn_dist(starts: Starts) -> Command:
+    """Return a function that runs the command line in a process of its own, a fork of a warm one."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cirn_dist", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=240,
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            check=False,
-        )
+        done = starts(*arguments)
+        return subprocess.CompletedProcess(list(map(str, arguments)), done.code, done.stdout, done.stderr)
 
     return run
 
@@ -97,8 +89,6 @@ def finished_run(mini: Path, cirn_dist: Command, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="session")
 def starts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starts]:
     """Return the function that starts the command line in a fork of a warm process."""
-    from forks import Starts
-
     server = Starts(tmp_path_factory.mktemp("starts"))
     yield server
     server.close()

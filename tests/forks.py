@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 _FILE_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 
 
@@ -65,13 +65,15 @@ class Starts:
             env=environment,
         )  # fmt: skip
 
-    def __call__(self, *arguments: object, run: Path, fault: Fault | None = None, trace: bool = False) -> Outcome:
-        """Start it and wait until it has ended; `run` is the folder whose file operations count."""
+    def __call__(
+        self, *arguments: object, run: Path | None = None, fault: Fault | None = None, trace: bool = False
+    ) -> Outcome:
+        """Start it and wait until it has ended; `run` is the folder whose file operations count, if any do."""
         self.count += 1
         logs = {name: str(self.folder / f"start-{self.count}.{name}") for name in ("stdout", "stderr", "trace")}
         request = {
             "arguments": [str(argument) for argument in arguments],
-            "run": str(run),
+            "run": None if run is None else str(run),
             "fault": asdict(fault) if fault else None,
             **logs,
         }
@@ -128,7 +130,7 @@ def _run(request: dict[str, Any]) -> None:
     os._exit(code)
 
 
-def _inject(fault: Fault, run: str, trace: str) -> None:
+def _inject(fault: Fault, run: str | None, trace: str) -> None:
     """Watch the file operations of this process, and let the fault happen."""
     if fault.clock:
         zero, began = time.time(), time.monotonic()
@@ -138,6 +140,8 @@ def _inject(fault: Fault, run: str, trace: str) -> None:
         timer.daemon = True
         timer.start()
     log = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    if run is None:
+        return
     pattern = re.compile(fault.where) if fault.where else None
     seen = [0]
     one_at_a_time = threading.Lock()
