@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 from pathlib import Path
 
@@ -19,14 +18,14 @@ def written(run: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_both_launchers_pass_both_signals_on_and_the_run_goes_on(
+def test_launchers_pass_signals_on_and_the_run_goes_on(
     mini: Path, finished_run: Path, tmp_path: Path
 ) -> None:
-    """Stopped four times while two ranks train, their loader workers signalled too, and then left to finish."""
+    """Stopped twice while two ranks train, their loader workers signalled too, and then left to finish."""
     out = tmp_path / "run"
     arguments = ("run", mini, "--out", out, "data.workers=2")
     stopped_at = set()
-    for launcher, number in itertools.product(("accelerate", "torchrun"), (signal.SIGTERM, signal.SIGUSR1)):
+    for launcher, number in (("accelerate", signal.SIGTERM), ("torchrun", signal.SIGUSR1)):
         before = written(out)
         process = start(2, *arguments, launcher=launcher)
         wait_until(lambda before=before: written(out) > before, process)
