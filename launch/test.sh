@@ -6,4 +6,5 @@ source launch/environment.sh test
 ruff check .
 ruff format --check .
 mypy
-exec python -m pytest "$@"
+# A file to a process, the long ones first, as they are collected.
+exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -15,6 +15,7 @@ cirn_job() {
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((${SLURM_CPUS_PER_TASK:-1} > ranks ? SLURM_CPUS_PER_TASK / ranks : 1))}
   # A launcher that is signalled passes it on, and leaves its ranks the time to save.
   export PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGUSR1 PET_SHUTDOWN_TIMEOUT=${PET_SHUTDOWN_TIMEOUT:-300}
+  export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # started again in one store, ranks may find the addresses of those before them
 
   launcher=(cirn-dist)
   if ((SLURM_NNODES * ranks > 1)); then

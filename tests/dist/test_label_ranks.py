@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from launching import ROOT, free_port
+from launching import ROOT, launch
 
 from cirn_dist.data.index import ShardSet
 from cirn_dist.stages.images import label_of
@@ -23,12 +20,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     folders = {}
     for ranks in (1, 2):
         folders[ranks] = tmp_path_factory.mktemp(f"ranks{ranks}")
-        head = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", str(free_port())]
-        done = subprocess.run(
-            [sys.executable, *head, str(ROOT / "tests/dist/label_ranks.py"), str(folders[ranks])],
-            cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, timeout=240, check=False,
-        )  # fmt: skip
+        done = launch(ranks, folders[ranks], script=ROOT / "tests/dist/label_ranks.py", launcher="torchrun")
         assert done.returncode == 0, done.stderr[-3000:]
     return folders
 

@@ -90,7 +90,8 @@ def test_fewer_ranks_than_the_configuration_asks_for_are_refused(mini: Path, tmp
 def test_the_file_for_two_cpu_ranks_starts_two(mini: Path, tmp_path: Path) -> None:
     file = ROOT / "launch/accelerate/cpu_2.yaml"
     arguments = ("run", mini, "--out", tmp_path / "run", "engine.ranks=2", "engine.lr_scaling=auto", *STAGE)
-    done = finish(start_launcher("accelerate.commands.launch", "--config_file", file, *own_command(*arguments)))
+    command = own_command(*arguments, cold=True)
+    done = finish(start_launcher("accelerate.commands.launch", "--config_file", file, *command, cold=True))
     assert done.returncode == 0, done.stderr[-3000:]
     facts = json.loads((tmp_path / "run/run.json").read_text())
     assert facts["ranks"] == 2
@@ -109,8 +110,8 @@ def two_machines(
     try:
         for rank in (0, 1):
             options = ("--config_file", file, *rendezvous, "--num_processes", 2, "--machine_rank", rank)
-            command = own_command("run", mini, "--out", out, *STAGE, *own[rank], script=FAULTY)
-            launchers.append(start_launcher("accelerate.commands.launch", *options, *command, **variables))
+            command = own_command("run", mini, "--out", out, *STAGE, *own[rank], script=FAULTY, cold=True)
+            launchers.append(start_launcher("accelerate.commands.launch", *options, *command, cold=True, **variables))
             deadline = time.monotonic() + 120
             with socket.socket() as probe:  # the first machine holds the store that all meet at
                 while rank == 0 and probe.connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:

@@ -5,14 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import warm
+
 
 def test_norms_over_2_and_4_ranks_equal_one_process_on_the_whole_batch(tmp_path: Path) -> None:
     script = Path(__file__).with_name("norm_ranks.py")
     root = script.parents[2]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(root)}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(root), "WARM": warm.server()}
     ranks = [
         subprocess.Popen(
-            [sys.executable, str(script), str(rank), str(tmp_path)],
+            [sys.executable, warm.__file__, str(script), str(rank), str(tmp_path)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

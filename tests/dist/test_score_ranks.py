@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
+
 from pathlib import Path
 
 import numpy as np
 import pytest
-from launching import ROOT, free_port
+from launching import ROOT, launch
 from PIL import Image
 
 sys.path.insert(0, str(ROOT / "tests/unit"))
@@ -32,12 +31,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def confusion(ranks: int, raw: Path, folder: Path) -> np.ndarray:
-    head = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", str(free_port())]
-    done = subprocess.run(
-        [sys.executable, *head, str(ROOT / "tests/dist/score_ranks.py"), str(raw), str(folder)],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=400, check=False,
-    )  # fmt: skip
+    done = launch(ranks, raw, folder, script=ROOT / "tests/dist/score_ranks.py", launcher="torchrun", timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
     return np.load(folder / "confusion.npy")
 

@@ -27,7 +27,7 @@ def test_launchers_pass_signals_on_and_the_run_goes_on(
     stopped_at = set()
     for launcher, number in (("accelerate", signal.SIGTERM), ("torchrun", signal.SIGUSR1)):
         before = written(out)
-        process = start(2, *arguments, launcher=launcher)
+        process = start(2, *arguments, launcher=launcher, cold=True)
         wait_until(lambda before=before: written(out) > before, process)
         process.send_signal(number)
         _, errors = process.communicate(timeout=240)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,12 +40,16 @@ def test_preempted_and_requeued_it_is_the_undisturbed_run(cluster: Cluster, mini
     job = cluster.submit(SCRIPTS / "pipeline.sbatch", mini, "--out", "one")
     log, run = f"cirn-{job}.log", cluster.folder / "one"
     for restarts, stage in enumerate(("source", "adapt"), start=1):
-        cluster.wait((run / stage / "metrics.jsonl").is_file, lambda: cluster.log(log))
+        cluster.wait(
+            lambda at=run / stage / "metrics.jsonl": at.is_file() or cluster.state(job) == "FAILED",
+            lambda: cluster.log(log),
+        )
         cluster.call("scancel", "--signal=USR1", "--batch", job)
         cluster.wait(lambda n=restarts: cluster.show(job)["Restarts"] == str(n), lambda: cluster.log(log))
         cluster.wait(lambda: cluster.state(job) == "PENDING", lambda: cluster.log(log))
         assert (run / "PREEMPTED").read_text().startswith("STOP\n")
         assert not (run / "STOP").exists()
+        time.sleep(2)  # a start in the second of the requeue is refused: the old start's credential is revoked in it
         cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")  # SLURM would wait two minutes
     assert cluster.finished(job, log) == "COMPLETED", cluster.log(log)
     assert "start 3" in cluster.log(log), "one log for all starts"
