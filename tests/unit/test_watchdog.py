@@ -44,11 +44,11 @@ def test_no_progress_leaves_the_stacks_and_ends_the_process(tmp_path: Path) -> N
 
 
 def test_progress_and_suspension_are_no_hang_and_nothing_is_left_behind(tmp_path: Path) -> None:
-    process = start(tmp_path / "hang", 8, 12)
+    process = start(tmp_path / "hang", 20, 24)
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGSTOP)
-    time.sleep(9)  # leaves it three seconds of its twelve, and eight are allowed
+    time.sleep(22)  # leaves it two seconds of its 24, and 20 are allowed
     process.send_signal(signal.SIGCONT)
     _, errors = process.communicate(timeout=90)
     assert (process.returncode, errors) == (0, "")
