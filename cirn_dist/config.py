@@ -73,6 +73,9 @@ class Model(Section):
     acm: Acm = Acm()
 
 
+Backend = Literal["ddp", "exact", "deepspeed"]
+
+
 class Engine(Section):
     """What a step is and how a run is kept."""
 
@@ -81,7 +84,7 @@ class Engine(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = Field(
         "auto", description="auto goes by the hardware; fp64 is for comparing runs, not for training"
     )
-    backend: Literal["ddp", "exact", "deepspeed"] = Field(
+    backend: Backend = Field(
         "ddp", description="who sums gradients over ranks; exact: in integers, for the same bits on any number of ranks"
     )
     zero_stage: Literal[0, 1, 2] = Field(

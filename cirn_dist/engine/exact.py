@@ -8,9 +8,7 @@ price is twice the bytes of an all-reduce, and none of it hidden behind the back
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,19 +28,11 @@ class ExactPlayer(DdpPlayer):
     """
 
     def wrap(self, group: Group, runtime: Runtime) -> nn.Module:
-        """Return the group itself; the sums are this player's own affair."""
+        """Return the group itself, which reduces nothing: `gradient_norm` does."""
         self.runtime = runtime
         # One more at the end: how many gradients on how many ranks cannot be summed.
         self.sums = torch.zeros(sum(p.numel() for p in self.parameters) + 1, dtype=torch.int64, device=runtime.device)
         return group
-
-    def __call__(self, network: str, *inputs: Any) -> Any:
-        """Run a network of the player."""
-        return self.module(network, *inputs)
-
-    def reduce_gradients(self, when: bool) -> contextlib.AbstractContextManager[None]:
-        """Return nothing to wait for: `gradient_norm` reduces."""
-        return contextlib.nullcontext()
 
     def backward(self, loss: Tensor, micros: int) -> None:
         """Add the gradients of the undivided loss to the sums: a division by the number of passes would round."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, nn
 
+from cirn_dist.config import Backend
 from cirn_dist.engine.traffic import Traffic
 from cirn_dist.engine.watchdog import Watchdog, record_collectives
 from cirn_dist.engine.world import assert_world
@@ -23,7 +24,6 @@ from cirn_dist.errors import CirnError
 from cirn_dist.precision import Asked, Precision, choose_precision, hardware
 
 T = TypeVar("T")
-Backend = Literal["ddp", "exact", "deepspeed"]
 
 START_TIMEOUT = 1800.0  # seconds; ranks of a cluster reach the first collective minutes apart
 WORK_TIMEOUT = 86400.0  # seconds others wait for what rank 0 does alone, e.g. packing a data set

@@ -14,7 +14,7 @@ from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.step import Batch, Losses, Pass, train_step
 
 
-def stepped(inputs: list[Tensor], scale: float = 1.0) -> tuple[Tensor, list[str]]:
+def stepped(inputs: list[Tensor]) -> tuple[Tensor, list[str]]:
     """Return what one step of rate 1 from zero weights does: minus the mean gradient, and who was skipped."""
     net = nn.Linear(inputs[0].shape[1], 1, bias=False)
     nn.init.zeros_(net.weight)
@@ -22,7 +22,7 @@ def stepped(inputs: list[Tensor], scale: float = 1.0) -> tuple[Tensor, list[str]
     player = ExactPlayer("a", {"a": net}, lambda: torch.optim.SGD(net.parameters(), 1.0), lambda i: 1.0, runtime)
 
     def linear(batch: Batch, iteration: int) -> Losses:
-        return {"linear": scale * player("a", batch["x"]).sum()}  # its gradient is scale * x
+        return {"linear": player("a", batch["x"]).sum()}  # its gradient is x
 
     result = train_step({"a": player}, [Pass("a", linear)], [{"x": x} for x in inputs], 0, runtime)
     return -net.weight.detach().flatten(), result.skipped
