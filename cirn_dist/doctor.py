@@ -8,12 +8,12 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
 from cirn_dist.errors import ConfigError
+from cirn_dist.libraries import installed
 from cirn_dist.precision import Hardware, choose_precision, hardware, has_kernels
 from cirn_dist.report.doctor import Finding
 
@@ -113,7 +113,7 @@ def disk(free: int, folder: Path) -> Finding:
 
 
 def _installed(package: str) -> str | None:
-    if find_spec(package) is None:
+    if not installed(package):
         return None
     try:
         return version(package)

@@ -8,7 +8,6 @@ DDP, so both backends train the same and read each other's checkpoints.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import os
 import warnings
@@ -23,6 +22,7 @@ from cirn_dist.checkpoint.state import by_parameter
 from cirn_dist.engine.players import DdpPlayer, Group
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.errors import ConfigError
+from cirn_dist.libraries import installed
 
 _BUCKET = 25_000_000  # elements reduced or gathered at once; DeepSpeed's default is a buffer of 2 GB per player
 _WHERE = "engine.backend"
@@ -34,7 +34,7 @@ def assert_usable(runtime: Runtime) -> None:
     Raises:
         ConfigError: it is not installed, there is no process group to shard over, or it lacks the precision.
     """
-    if importlib.util.find_spec("deepspeed") is None:
+    if not installed("deepspeed"):
         raise ConfigError(
             "deepspeed is not installed", where=_WHERE, fix="pip install 'cirn-dist[deepspeed]' or use ddp"
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from cirn_dist.errors import ConfigError
+from cirn_dist.libraries import installed
 from cirn_dist.report.results import replace_text
 from cirn_dist.report.trackers import Metrics
 
@@ -78,7 +78,7 @@ def require(names: Sequence[BoardName]) -> None:
         ConfigError: one is not installed.
     """
     for name in names:
-        if find_spec(name) is None:
+        if not installed(name):
             fix = f"pip install 'cirn-dist[{name}]', or leave {name} out"
             raise ConfigError(f"{name} is asked for but not installed", where="engine.trackers", fix=fix)
 

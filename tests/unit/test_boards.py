@@ -60,7 +60,9 @@ def test_wandb_is_one_run_with_a_section_per_stage(tmp_path: Path, monkeypatch: 
         calls.append(("init", kwargs))
         return FakeRun()
 
-    fake = SimpleNamespace(init=init, Image=lambda image: ("image", image.size), __spec__=SimpleNamespace())
+    fake = SimpleNamespace(
+        init=init, Image=lambda image: ("image", image.size), __spec__=SimpleNamespace(origin="wandb")
+    )
     monkeypatch.setitem(sys.modules, "wandb", fake)
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     for _ in range(2):  # the same folder, two processes after one another

@@ -18,8 +18,10 @@ def test_an_installed_wheel_finds_its_configurations_recipes_and_scripts(tmp_pat
     sources = (
         tmp_path / "sources"
     )  # a build in the checkout would leave a build/ folder there, and take old files from it
-    unwanted = shutil.ignore_patterns(".*", "build", "*.egg-info", "runs", "__pycache__")
-    shutil.copytree(ROOT, sources, ignore=unwanted)
+    for folder in ("cirn_dist", "configs", "launch", "shards"):
+        shutil.copytree(ROOT / folder, sources / folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    for file in ("LICENSE", "README.md", "pyproject.toml", "setup.cfg"):
+        shutil.copy(ROOT / file, sources)
     build = [*pip, "wheel", str(sources), "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
     subprocess.run(build, check=True, timeout=240, cwd=tmp_path)
     (wheel,) = tmp_path.glob("cirn_dist-*.whl")
