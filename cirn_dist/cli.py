@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+import cirn_dist
 from cirn_dist.cli_bench import bench_scale
 from cirn_dist.cli_checkpoints import bench_checkpoint, checkpoints_app
 from cirn_dist.cli_doctor import doctor
@@ -26,6 +27,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"cirn-dist {cirn_dist.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Take the options that go before a verb."""
+
+
 app.command()(demo)
 app.command()(run)
 app.command()(doctor)

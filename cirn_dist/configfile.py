@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from cirn_dist.config import Config
 from cirn_dist.errors import ConfigError
 from cirn_dist.resources import resource
+from cirn_dist.yamlfile import parse_yaml, read_mapping, to_yaml
 
 Tree = dict[str, Any]
 
@@ -47,7 +47,7 @@ def parse(tree: Tree, *, where: str | Path) -> Config:
 
 def dump(config: Config) -> str:
     """Write a configuration as YAML that `load` reads back to the same settings."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=120)
+    return to_yaml(config.model_dump(mode="json"))
 
 
 def _describe(problem: Any) -> str:
@@ -62,17 +62,11 @@ def _describe(problem: Any) -> str:
 def _read(path: Path, seen: tuple[Path, ...]) -> Tree:
     if path.resolve() in seen:
         raise ConfigError("extends itself", where=path)
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not YAML: {error}", where=path) from None
-    if not isinstance(tree, dict):
-        raise ConfigError("must be a mapping of settings", where=path)
+    tree = read_mapping(path)
     parents = tree.pop("extends", [])
     base: Tree = {}
     for parent in parents if isinstance(parents, list) else [parents]:  # each is laid on the ones before it
-        beside = path.parent / str(parent)
-        file = beside if beside.is_file() else resource("configs", str(parent))
+        file = resource("configs", str(parent), under=("", "presets"), beside=path.parent)
         base = _merge(base, _read(file, (*seen, path.resolve())))
     return _merge(base, tree)
 
@@ -93,10 +87,7 @@ def _apply(tree: Tree, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError("not a setting", where=override, fix="write dotted.key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError("the value is not YAML", where=override) from None
+    value = parse_yaml(text, override)
     *path, last = key.split(".")
     node = tree
     for part in path:

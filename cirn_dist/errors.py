@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -36,6 +38,13 @@ class CirnError(Exception):
         place = f"{self.where}: " if self.where is not None else ""
         advice = f"; {self.fix}" if self.fix else ""
         return f"{place}{self.what}{advice}".replace("\n", " ")
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """Return the advice on a word that is none of `names`: the one it was probably meant to be, or all of them."""
+    known = list(names)
+    near = get_close_matches(word.lower(), known, n=1)
+    return f"did you mean {near[0]}?" if near else f"one of: {', '.join(known)}"
 
 
 class ConfigError(CirnError):

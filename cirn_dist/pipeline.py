@@ -15,7 +15,7 @@ from cirn_dist.config import Adapt, Config, SegmenterTraining
 from cirn_dist.data.index import ShardSet
 from cirn_dist.domains import Domains, open_domains
 from cirn_dist.engine.run import Run
-from cirn_dist.errors import ConfigError
+from cirn_dist.errors import ConfigError, nearest
 from cirn_dist.report.results import Control, Results, Row, write_results
 from cirn_dist.stages.adapt import adapt
 from cirn_dist.stages.parts import of_round
@@ -93,7 +93,7 @@ def run_pipeline(run: Run, until: str | None = None) -> Results:
     """
     names = [name for name, _ in stage_titles(run.config)]
     if until is not None and until not in names:
-        raise ConfigError(f"no stage {until!r}", where="--until", fix=f"one of: {', '.join(names)}")
+        raise ConfigError(f"no stage {until!r}", where="--until", fix=nearest(until, names))
     walk = _Walk(run, open_domains(run), until)
     try:
         return walk.through()

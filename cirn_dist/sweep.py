@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from cirn_dist.config import Section
 from cirn_dist.errors import ConfigError
 from cirn_dist.resources import resource
+from cirn_dist.yamlfile import read_mapping, to_yaml
 
 
 class Sweep(Section):
@@ -51,7 +51,7 @@ class Point:
     @property
     def setting(self) -> str:
         """The varied values in short, e.g. `k 2`."""
-        return ", ".join(f"{short(key)} {_text(value)}" for key, value in self.values.items())
+        return ", ".join(f"{short(key)} {to_yaml(value, flow=True)}" for key, value in self.values.items())
 
 
 def points(name: str, seeds: Sequence[int] = ()) -> list[Point]:
@@ -63,10 +63,10 @@ def points(name: str, seeds: Sequence[int] = ()) -> list[Point]:
     Raises:
         ConfigError: no such file, not a sweep, or two points that are the same.
     """
-    path = Path(name) if Path(name).is_file() else resource("configs", f"sweeps/{name.removeprefix('sweeps/')}")
+    path = resource("configs", name, under=("sweeps",))
     try:
-        sweep = Sweep.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError) as error:
+        sweep = Sweep.model_validate(read_mapping(path))
+    except ValidationError as error:
         raise ConfigError(f"not a sweep: {error}", where=path, fix="write bases, over, settings and seeds") from None
     combinations = itertools.product(*sweep.over.values())
     chosen = [dict(zip(sweep.over, values, strict=True)) for values in combinations]
@@ -104,8 +104,4 @@ def _point(base: str, seed: int, settings: dict[str, Any], values: dict[str, Any
     tags = [f"{short(key)}{str(value).lower()}" for key, value in values.items()]
     name = "-".join([Path(base).stem, *tags, f"seed{seed}"])
     given = settings | values | {"seed": seed, "name": name}
-    return Point(name, base, seed, values, tuple(f"{key}={_text(value)}" for key, value in given.items()))
-
-
-def _text(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+    return Point(name, base, seed, values, tuple(f"{key}={to_yaml(value, flow=True)}" for key, value in given.items()))

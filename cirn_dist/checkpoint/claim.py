@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cirn_dist.checkpoint.store import UNFINISHED
 from cirn_dist.config import Config, flatten
 from cirn_dist.configfile import dump, parse
 from cirn_dist.data.files import PARTIAL, atomic, digest, read_json, write_json, writing_into
 from cirn_dist.errors import ConfigError
+from cirn_dist.yamlfile import read_mapping
 
 CONFIG, DATA, CHANGES = "config.yaml", "data.json", "changes.jsonl"
 
@@ -59,7 +58,7 @@ def claim_settings(folder: Path, config: Config, allow: Sequence[str] = ()) -> N
 
 def _settings(saved: Path) -> dict[str, Any]:
     """Read the settings a folder was begun with; one that did not exist then has its default."""
-    tree: dict[str, Any] = yaml.safe_load(saved.read_text(encoding="utf-8"))
+    tree = read_mapping(saved)
     try:
         return parse(tree, where=saved).model_dump(mode="json")
     except ConfigError:  # of a version with other settings: the comparison names them

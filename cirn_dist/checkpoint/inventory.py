@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 from safetensors import safe_open
 
@@ -14,6 +13,7 @@ from cirn_dist.checkpoint.folder import Checkpoint, glance, read_manifest, read_
 from cirn_dist.checkpoint.saves import read_saves
 from cirn_dist.checkpoint.store import Store, step_of
 from cirn_dist.errors import CheckpointError, DataError
+from cirn_dist.yamlfile import read_mapping
 
 
 class Entry(BaseModel):
@@ -105,7 +105,7 @@ def _stores(run: Path, stage: str | None) -> list[tuple[str, Store]]:
     """Return the stages that have checkpoints, in the order in which they were begun, with their stores."""
     if not (run / CONFIG).is_file():
         raise DataError("no run was begun here", where=run, fix="give the folder of a run")
-    engine = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))["engine"]
+    engine = read_mapping(run / CONFIG)["engine"]
     names = [path.parent.name for path in run.glob("*/checkpoints")]
     names.sort(key=lambda name: ((run / name / "checkpoints").stat().st_ctime_ns, name))
     if stage is not None and stage not in names:

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cirn_dist.checkpoint.claim import CONFIG
 from cirn_dist.checkpoint.folder import Checkpoint
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.data.index import INDEX, ShardSet
 from cirn_dist.errors import CirnError, DataError
+from cirn_dist.yamlfile import read_mapping
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _ROLES = {"parent": "made from", "target": "target images"}
@@ -67,7 +66,7 @@ def lineage(folder: Path) -> Node:
 class _Lineage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config: dict[str, Any] = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        self.config = read_mapping(folder / CONFIG)
         self.sets = {shards.fingerprint: shards for shards in self._shard_sets()}
         self.newest: dict[str, Checkpoint | None] = {}
         self.made: dict[str, Node] = {}  # by fingerprint: many stages share a set

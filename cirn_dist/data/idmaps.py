@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cirn_dist.data.labels import IGNORE, Colour, LabelSpace, label_space
-from cirn_dist.errors import ConfigError
+from cirn_dist.errors import ConfigError, nearest
 
 _CITYSCAPES_IDS = dict(
     zip((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33), range(19), strict=True)
@@ -99,7 +99,7 @@ def colour_map(name: str, space: LabelSpace) -> dict[Colour, int]:
         ConfigError: no map of that name.
     """
     if name not in _COLOUR_MAPS:
-        raise ConfigError(f"unknown colour map {name!r}", fix=f"one of: {', '.join(_COLOUR_MAPS)}")
+        raise ConfigError(f"unknown colour map {name!r}", fix=nearest(name, _COLOUR_MAPS))
     return {colour: _known(class_name, space) for colour, class_name in _COLOUR_MAPS[name]().items()}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from cirn_dist.errors import ConfigError
+from cirn_dist.errors import ConfigError, nearest
 
 IGNORE = 255
 UInt8Array = npt.NDArray[np.uint8]
@@ -116,7 +116,7 @@ def label_space(name: str) -> LabelSpace:
         ConfigError: no space of that name.
     """
     if name not in _SPACES:
-        raise ConfigError(f"unknown label space {name!r}", fix=f"one of: {', '.join(_SPACES)}")
+        raise ConfigError(f"unknown label space {name!r}", fix=nearest(name, _SPACES))
     return _SPACES[name]
 
 
@@ -132,7 +132,7 @@ def mapping(source: LabelSpace, target: LabelSpace, names: Mapping[str, str] | N
     names = dict(names or {})
     for given, space in ((names.keys(), source), (names.values(), target)):
         for unknown in set(given) - set(space.classes):
-            raise ConfigError(f"{space.name} has no class {unknown!r}", fix=f"one of: {', '.join(space.classes)}")
+            raise ConfigError(f"{space.name} has no class {unknown!r}", fix=nearest(unknown, space.classes))
     table = np.full(256, IGNORE, np.uint8)
     for index, name in enumerate(source.classes):
         wanted = names.get(name, name)

@@ -16,7 +16,7 @@ from cirn_dist.data.parallel import ordered_map
 from cirn_dist.data.recipes import Recipe, Size, load_recipe
 from cirn_dist.data.samples import Entry, LeftOut
 from cirn_dist.data.writer import finish, finished, write_shard
-from cirn_dist.errors import ConfigError, DataError
+from cirn_dist.errors import ConfigError, DataError, nearest
 
 PLAN = "pack.json"
 Progress = Callable[[int, int], None]
@@ -61,7 +61,7 @@ def pack(
     recipe = load_recipe(recipe, options, split)
     part, codec = recipe.split(split), codec or recipe.codec
     if codec not in CODECS:
-        raise ConfigError(f"unknown codec {codec!r}", fix=f"one of: {', '.join(CODECS)}")
+        raise ConfigError(f"unknown codec {codec!r}", fix=nearest(codec, CODECS))
     wanted = None if size == "original" else size or recipe.size
     label_size = label_size or part.label_size
     made = {

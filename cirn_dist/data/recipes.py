@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cirn_dist.data.files import digest
 from cirn_dist.data.labels import LabelSpace, label_space
-from cirn_dist.errors import ConfigError
+from cirn_dist.errors import ConfigError, nearest
 from cirn_dist.resources import resource
+from cirn_dist.yamlfile import read_mapping
 
 Codec = Literal["jpeg95", "png", "webp"]
 Encoding = Literal["index", "colour", "index_or_colour", "first_channel16"]
@@ -92,7 +92,7 @@ class Recipe(_Section):
             ConfigError: the recipe has none of that name.
         """
         if name not in self.splits:
-            raise ConfigError(f"no split {name!r}", where=self.name, fix=f"one of: {', '.join(self.splits)}")
+            raise ConfigError(f"no split {name!r}", where=self.name, fix=nearest(name, self.splits))
         return self.splits[name]
 
     def forms_of(self, split: str) -> tuple[Form, ...]:
@@ -122,7 +122,7 @@ def load_recipe(name: str | Path | Recipe, options: Mapping[str, Any] | None = N
         path, content = Path(name.name), name.model_dump()
     else:
         path = resource("shards", str(name))
-        content = _read(path)
+        content = read_mapping(path)
     for key, value in (options or {}).items():
         if key in ("count", "first", "list"):
             content.setdefault("splits", {}).setdefault(split, {})[key] = value
@@ -137,13 +137,3 @@ def load_recipe(name: str | Path | Recipe, options: Mapping[str, Any] | None = N
     if len(recipe.space.palette) != len(recipe.space.classes):
         raise ConfigError("label_space: one palette colour per class is needed", where=path)
     return recipe
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot be read as YAML ({error})", where=path) from error
-    if not isinstance(content, dict):
-        raise ConfigError("a recipe is a mapping of keys to values", where=path)
-    return content

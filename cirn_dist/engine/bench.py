@@ -19,7 +19,7 @@ from cirn_dist.configfile import load
 from cirn_dist.data.bench import machine
 from cirn_dist.data.pack import pack
 from cirn_dist.engine.scaling import Link, Prediction, Work, predict
-from cirn_dist.errors import ConfigError, TrainingError
+from cirn_dist.errors import ConfigError, TrainingError, nearest
 from cirn_dist.report.trackers import FILE_NAME, Metrics, read_metrics
 
 STAGES = ("source", "translate", "adapt")
@@ -115,7 +115,7 @@ def bench_scale(
         TrainingError: a run failed; ends with what it said.
     """
     if stage not in STAGES:
-        raise ConfigError(f"no stage {stage!r}", where="--stage", fix=f"one of: {', '.join(STAGES)}")
+        raise ConfigError(f"no stage {stage!r}", where="--stage", fix=nearest(stage, STAGES))
     worlds = sorted(set(ranks))
     if not worlds or worlds[0] < 1:
         raise ConfigError("at least one rank is needed", where="--ranks", fix="for example 1,2")

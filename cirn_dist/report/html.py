@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from cirn_dist.config import flatten
 from cirn_dist.errors import DataError
@@ -20,6 +17,7 @@ from cirn_dist.report.style import CSS
 from cirn_dist.report.trackers import FILE_NAME as METRICS
 from cirn_dist.report.trackers import Metrics, read_metrics
 from cirn_dist.report.translation import translation
+from cirn_dist.yamlfile import read_mapping
 
 FILE_NAME = "report.html"
 
@@ -28,14 +26,15 @@ def write_report(run: Path) -> Path:
     """Write the report of a run folder into it; a part whose files are not there is left out.
 
     Raises:
-        DataError: there is no such folder, or one of its files is damaged.
+        CirnError: there is no such folder, or one of its files is damaged.
     """
     if not run.is_dir():
         raise DataError("no run folder here", where=run, fix="give the folder of a run")
     results = read_results(run) if (run / RESULTS).exists() else None
     name = results.name if results else run.resolve().name
     config_file, run_file = run / "config.yaml", run / "run.json"
-    config, facts = _mapping(config_file, yaml.safe_load), flatten(_mapping(run_file, json.loads))
+    config = read_mapping(config_file) if config_file.exists() else {}
+    facts = flatten(_mapping(run_file))
     logs = _metrics_by_stage(run)
 
     body = [sections.header(name, results, facts | flatten(config))]
@@ -77,16 +76,16 @@ def _metrics_by_stage(run: Path) -> dict[str, list[Metrics]]:
 def _pseudo_labels_by_round(run: Path) -> list[dict[str, Any]]:
     """Read the summary of each round's pseudo labels, in order."""
     files = sorted(run.glob("pseudo_label*/summary.json"), key=lambda path: (len(path.parent.name), path.parent.name))
-    return [_mapping(file, json.loads) for file in files]
+    return [_mapping(file) for file in files]
 
 
-def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """Read a JSON or YAML mapping, empty where there is no file."""
+def _mapping(path: Path) -> dict[str, Any]:
+    """Read a JSON mapping, empty where there is no file."""
     if not path.exists():
         return {}
     try:
-        content = parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot be read ({error})", where=path, fix="remove it, or run the stage again") from error
     if not isinstance(content, dict):
         raise DataError("is not a mapping", where=path, fix="remove it, or run the stage again")

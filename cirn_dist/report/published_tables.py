@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -17,6 +16,7 @@ from cirn_dist.data.labels import label_space
 from cirn_dist.report.published import ABLATION, BY_K, CIRN, MEANS, SOURCE_ONLY, Task
 from cirn_dist.report.results import Results, Row, read_results
 from cirn_dist.report.table import DASH, percent
+from cirn_dist.yamlfile import read_mapping
 
 TITLES: dict[Task, str] = {"gta5": "GTAV to Cityscapes", "synthia": "SYNTHIA to Cityscapes"}
 NUMBERS: dict[Task, str] = {"gta5": "Table 1", "synthia": "Table 2"}
@@ -39,7 +39,7 @@ class Run:
             DataError: there are no results.
         """
         results, file = read_results(folder), folder / "config.yaml"
-        config: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        config = read_mapping(file) if file.is_file() else {}
         return cls(results, task_of(config), config.get("model", {}).get("acm", {}).get("k"))
 
     def row(self, title: str) -> Row | None:

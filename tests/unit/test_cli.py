@@ -11,6 +11,7 @@ import pytest
 from conftest import Command
 from PIL import Image
 
+from cirn_dist import __version__
 from cirn_dist.data.streets import render
 
 
@@ -131,3 +132,8 @@ def test_shard_verbs_print_and_write_json(cirn_dist: Command, tmp_path: Path, ca
     assert json.loads(report.read_text())["bad"]
     assert cirn_dist("shards", "repair", shards, "--out", tmp_path / "repaired", "--workers", "1").returncode == 0
     assert cirn_dist("pack", "camvid", "--out", tmp_path / "x", "--size", "4by4").returncode == 2
+
+
+def test_the_version(cirn_dist: Command) -> None:
+    done = cirn_dist("--version")
+    assert (done.returncode, done.stdout) == (0, f"cirn-dist {__version__}\n")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cirn_dist.configfile import dump, load
+from cirn_dist.data.recipes import load_recipe
 from cirn_dist.errors import ConfigError
 from cirn_dist.resources import folder
 from cirn_dist.sweep import points
@@ -59,7 +61,7 @@ def write(path: Path, text: str) -> str:
         ("adapt.init=adapt", "cir.init and adapt.init come before the adapt stage"),
         ("data.workers.many=1", "workers is a value, not a group of settings"),
         ("seed", "not a setting; write dotted.key=value"),
-        ("seed={", "the value is not YAML"),
+        ("seed={", "seed={: not YAML: expected the node content"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_file_and_key(override: str, expected: str) -> None:
@@ -79,6 +81,32 @@ def test_a_file_that_is_not_a_mapping_or_not_yaml_or_not_there(tmp_path: Path) -
         load(write(tmp_path / "b.yaml", "a: [1"))
     with pytest.raises(ConfigError, match=r"no such file.*gta5_cityscapes"):
         load(str(tmp_path / "absent.yaml"))
+
+
+def test_a_name_of_a_shipped_file_is_not_hidden_by_a_file_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "demo", "a log")
+    assert load("demo").name == "demo"
+    write(tmp_path / "demo.yaml", "extends: demo\nseed: 9")
+    assert load("demo.yaml").seed == 9, "with its ending it is a path"
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: load("dmeo"), "dmeo: no such file.*did you mean demo"),
+        (lambda: load("nowhere/x.yaml"), r"nowhere/x.yaml: no such file.*one of: demo, gta5_cityscapes"),
+        (lambda: points("tabel3_k"), "did you mean table3_k"),
+        (lambda: points("mars"), r"one of: epsilon, lambda_cos, table3_k, table4_rows$"),
+        (lambda: load_recipe("camvit"), "did you mean camvid"),
+        (lambda: load_recipe("camvid").split("vla"), "did you mean val"),
+    ],
+)
+def test_a_wrong_name_is_told_the_nearest_of_its_own_kind(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        call()
 
 
 def test_extends_merges_mappings_and_overrides_come_last(tmp_path: Path) -> None:

@@ -6,7 +6,16 @@ import pickle
 
 import pytest
 
-from cirn_dist.errors import CheckpointError, CirnError, ConfigError, CorruptSample, DataError, Stopped, TrainingError
+from cirn_dist.errors import (
+    CheckpointError,
+    CirnError,
+    ConfigError,
+    CorruptSample,
+    DataError,
+    Stopped,
+    TrainingError,
+    nearest,
+)
 
 
 @pytest.mark.parametrize("kind", [CirnError, ConfigError, DataError, CorruptSample, CheckpointError, TrainingError])
@@ -22,3 +31,9 @@ def test_a_stop_keeps_its_exit_code() -> None:
     for reason, code in (("Ctrl-C", 130), ("SIGTERM", 0)):
         other = pickle.loads(pickle.dumps(Stopped("stopped", "adapt", reason)))
         assert (other.exit_code, str(other)) == (code, f"adapt: stopped ({reason}); start again to continue")
+
+
+def test_a_wrong_word_is_told_the_nearest_or_all() -> None:
+    assert nearest("cycelgan", ("fda", "cyclegan")) == "did you mean cyclegan?"
+    assert nearest("CIR", iter(("source", "cir"))) == "did you mean cir?"
+    assert nearest("mars", ("fda", "cyclegan")) == "one of: fda, cyclegan"

@@ -117,7 +117,7 @@ def test_a_really_full_device(tmp_path):
 def test_recipes_that_cannot_be_used(tmp_path):
     recipe = tmp_path / "r.yaml"
     for text, reason in (
-        ("name: [", "cannot be read as YAML"),
+        ("name: [", "not YAML"),
         ("- a", "a recipe is a mapping"),
         ("name: x", "label_space: Field required"),
         ("name: x\nlabel_space: camvid11\nsplits: {train: {}}\ncolour: 3", "colour: Extra inputs"),

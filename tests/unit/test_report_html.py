@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cirn_dist.errors import DataError
+from cirn_dist.errors import CirnError, DataError
 from cirn_dist.report.blocks import duration
 from cirn_dist.report.html import write_report
 from cirn_dist.report.results import Control, Results, Row, Scores, write_results
@@ -182,7 +182,7 @@ def test_the_page_is_replaced_in_one_piece(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, text: str) -> None:
     run = fill(tmp_path / "run", results())
     (run / name).write_text(text)
-    with pytest.raises(DataError, match=name):
+    with pytest.raises(CirnError, match=name):
         write_report(run)
 
 
