@@ -118,7 +118,7 @@ def test_recipes_that_cannot_be_used(tmp_path):
     recipe = tmp_path / "r.yaml"
     for text, reason in (
         ("name: [", "not YAML"),
-        ("- a", "a recipe is a mapping"),
+        ("- a", "must be a mapping of keys to values"),
         ("name: x", "label_space: Field required"),
         ("name: x\nlabel_space: camvid11\nsplits: {train: {}}\ncolour: 3", "colour: Extra inputs"),
         ("name: x\nlabel_space: kitti\nsplits: {train: {}}", "unknown label space"),
