@@ -16,7 +16,7 @@ from cirn_dist.engine.meter import Meter, due
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.replicas import assert_replicas_equal
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.step import Batch, Pass, train_step
+from cirn_dist.engine.step import Batch, Passes, StepResult, train_step
 from cirn_dist.seeds import derive
 
 
@@ -26,6 +26,10 @@ class Training:
 
     Attributes:
         name: the stage's folder.
+        turns: of each pass of a step, the player it trains.
+        passes: a micro-batch's passes, in the order of `turns`.
+        after_step: called once per optimizer step with the number of steps done and what the step reported; where an
+            average of the weights follows them. On all ranks.
         parents: stage -> path of the checkpoint it starts from, for the record.
         validate: called with the iteration every `evaluate.every` iterations, on all ranks.
     """
@@ -33,11 +37,13 @@ class Training:
     name: str
     iterations: int
     players: Mapping[str, Player]
-    passes: Sequence[Pass]
+    turns: Sequence[str]
+    passes: Passes
     streams: Mapping[str, Stream]
     memory: Memory | None = None
     parents: dict[str, str] = field(default_factory=dict)
     validate: Callable[[int], Validated] | None = None
+    after_step: Callable[[int, StepResult], None] | None = None
 
 
 def fit(training: Training, run: Run) -> None:
@@ -65,9 +71,13 @@ def fit(training: Training, run: Run) -> None:
             rates = {name: player.set_rate(iteration) for name, player in training.players.items()}
             micro_batches = [to_device(meter.next(batches), run) for _ in range(plan.accumulation)]
             stop = bool(run.stop) or keeper.failed
-            result = train_step(training.players, training.passes, micro_batches, iteration, runtime, stop=stop)
+            result = train_step(
+                training.players, training.turns, training.passes, micro_batches, iteration, runtime, stop=stop
+            )
 
             done = step + 1
+            if training.after_step is not None:
+                training.after_step(done, result)
             meter.add(done, result, rates)
             reached = done * engine.images_per_step
             due_now = partial(due, done, images_per_step=engine.images_per_step)

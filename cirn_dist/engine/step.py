@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,18 +18,20 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward and backward for one player.
+    """What one forward pass ends with.
 
     Attributes:
-        player: whose gradients it makes; all other players are frozen meanwhile.
-        losses: (batch, iteration) -> named weighted terms, summed for backward. What one pass computes for the
-            next (translated images, say) it leaves in the batch.
-        observe: batch -> named scalars to log after the pass, without gradients; they train nothing.
+        losses: named weighted terms, summed for backward.
+        observe: returns named scalars to log; called after backward, without gradients; they train nothing.
     """
 
-    player: str
-    losses: Callable[[Batch, int], Losses]
-    observe: Callable[[Batch], Losses] | None = None
+    losses: Losses
+    observe: Callable[[], Losses] | None = None
+
+
+# (micro-batch, iteration) -> one Pass per turn. A stage writes it as a generator, a `yield` per pass, so that what one
+# pass computes for the next (translated images, say) is a local variable.
+Passes = Callable[[Batch, int], Iterator[Pass]]
 
 
 @dataclass
@@ -44,7 +46,8 @@ class StepResult:
 
 def train_step(
     players: Mapping[str, Player],
-    passes: Sequence[Pass],
+    turns: Sequence[str],
+    passes: Passes,
     micro_batches: Sequence[Batch],
     iteration: int,
     runtime: Runtime,
@@ -59,29 +62,34 @@ def train_step(
     A player whose loss or gradient is not finite on any rank is not updated on any.
 
     Args:
+        turns: of each pass, the player whose gradients it makes; all other players are frozen meanwhile.
+        passes: a micro-batch's passes, in the order of `turns`.
         stop: whether this rank was asked to stop; the answer, agreed by all ranks, is in the result.
     """
-    last_pass = {step_pass.player: step_pass for step_pass in passes}
+    last_turn = {name: turn for turn, name in enumerate(turns)}
     total: Losses = {}
     observed: Losses = {}
     spent = {name: torch.zeros((), device=runtime.device) for name in players}  # each one's whole loss
     for micro, batch in enumerate(micro_batches):
         last_micro = micro == len(micro_batches) - 1
-        for step_pass in passes:
-            player = players[step_pass.player]
+        coming = passes(batch, iteration)
+        for turn, name in enumerate(turns):
+            player = players[name]
             others = [net for other in players.values() if other is not player for net in other.networks.values()]
-            reduce_now = last_micro and step_pass is last_pass[step_pass.player]
+            reduce_now = last_micro and turn == last_turn[name]
             with frozen(others), player.reduce_gradients(reduce_now):
                 with runtime.autocast():
-                    terms = step_pass.losses(batch, iteration)
+                    one = next(coming)
                 # The mean of B single-image gradients: micro-batch mean, over micro-batches here, over ranks in DDP.
-                loss = torch.stack(list(terms.values())).sum()
+                loss = torch.stack(list(one.losses.values())).sum()
                 player.backward(loss, len(micro_batches))
-            _add(spent, {step_pass.player: loss})
-            _add(total, terms)
-            if step_pass.observe is not None:
+            _add(spent, {name: loss})
+            _add(total, one.losses)
+            if one.observe is not None:
                 with torch.no_grad():
-                    _add(observed, step_pass.observe(batch))
+                    _add(observed, one.observe())
+        if next(coming, None) is not None:
+            raise AssertionError(f"the step has more passes than its {len(turns)} turns")
 
     bad = [_not_finite(player.gradient_norm(), spent[name]) for name, player in players.items()]
     stop_flag = torch.tensor(float(stop), device=runtime.device)

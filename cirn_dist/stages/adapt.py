@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cirn_dist import losses
 from cirn_dist.config import Adapt
 from cirn_dist.data.index import ShardSet
 from cirn_dist.engine.loop import Training, fit
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.step import Batch, Losses, Pass
-from cirn_dist.stages.adversary import Adversary
+from cirn_dist.engine.step import Batch, Pass
+from cirn_dist.stages.adversary import Adversary, probabilities
 from cirn_dist.stages.parts import initial_segmenter, predicted, segmenter_player, stream
 from cirn_dist.stages.validation import validation
 
@@ -30,21 +32,28 @@ def adapt(
     player = segmenter_player(run, segmenter, settings)
     adversary = Adversary(run, segmenter, settings)
 
-    def learn_from_cir(batch: Batch, iteration: int) -> Losses:  # eq. 6
-        output = predicted(player, batch["source"])
-        adversary.watch(batch, output)
-        seg = losses.supervision(output, batch["source"]["label"], on=settings.seg_on, focal_gamma=settings.focal_gamma)
-        return {"seg": seg}
+    def step(batch: Batch, iteration: int) -> Iterator[Pass]:
+        # C and ACM on I (eq. 6).
+        on_i = predicted(player, batch["source"])
+        seg = losses.supervision(on_i, batch["source"]["label"], on=settings.seg_on, focal_gamma=settings.focal_gamma)
+        p_i = probabilities(on_i).detach()
+        del on_i
+        yield Pass({"seg": seg})
 
-    def fool_discriminator(batch: Batch, iteration: int) -> Losses:  # eq. 7, the segmenter's part
-        output = predicted(player, batch["target"])
-        return adversary.cost(batch, output, iteration)
+        # C and ACM on T, to fool D (eq. 7).
+        on_t = predicted(player, batch["target"])
+        p_t, weights = probabilities(on_t), adversary.weights(on_t, iteration)
+        yield Pass(adversary.segmenter_terms(p_t, weights, iteration))
+
+        # D on what was predicted on both, before the update (eq. 7).
+        yield adversary.discriminator_pass(p_i, p_t, weights, on_t)
 
     training = Training(
         name,
         settings.iterations,
         players={"segmenter": player, "discriminator": adversary.player},
-        passes=[Pass("segmenter", learn_from_cir), Pass("segmenter", fool_discriminator), adversary.step_pass],
+        turns=("segmenter", "segmenter", "discriminator"),
+        passes=step,
         streams={
             "source": stream(run, intermediate, settings.augment, "source"),
             "target": stream(run, target, settings.augment, "target"),

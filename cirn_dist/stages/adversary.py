@@ -14,7 +14,7 @@ from cirn_dist.checkpoint.state import load_component
 from cirn_dist.config import Adapt
 from cirn_dist.engine.players import Player, build_player
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.step import Batch, Losses, Pass
+from cirn_dist.engine.step import Losses, Pass
 from cirn_dist.models.deeplab import Segmenter, SegOutput
 from cirn_dist.models.discriminators import PixelDiscriminator
 from cirn_dist.schedule import damping, lr_factor, poly, warmup
@@ -23,7 +23,7 @@ from cirn_dist.stages.diagnostics import disagreement, discriminator_probabiliti
 
 
 class Adversary:
-    """D, and what the segmenter pays while D tells its predictions on T from those on I.
+    """Domain discriminator D and the segmenter's adversarial loss.
 
     Args:
         segmenter: whose C and ACM differ in their weights.
@@ -37,19 +37,22 @@ class Adversary:
         if parent is not None:
             load_component(discriminator, run.finished(parent), "discriminator")
         self.player = _player(run, discriminator, settings)
-        self.step_pass = Pass("discriminator", self.tell_domains_apart, observe=self.observe)
 
-    def watch(self, batch: Batch, output: SegOutput) -> None:
-        """Keep the prediction on I for D."""
-        batch["intermediate"] = probabilities(output).detach()
+    def weights(self, output: SegOutput, iteration: int) -> Tensor | None:
+        """Return the weight of each target pixel; none during the warm-up, as in CLAN."""
+        if iteration <= self.settings.warmup or output.p2 is None:
+            return None
+        lambda_cos, epsilon = self.settings.lambda_cos, self.settings.epsilon
+        return losses.pixel_weights(output.p1, output.p2, lambda_cos=lambda_cos, epsilon=epsilon)
 
-    def cost(self, batch: Batch, output: SegOutput, iteration: int) -> Losses:
-        """Return the segmenter's terms on its output on T, and keep that output for D."""
+    def segmenter_terms(self, prediction: Tensor, weights: Tensor | None, iteration: int) -> Losses:
+        """Return the segmenter's terms: fooling D on T, and keeping C's and ACM's weights apart.
+
+        Args:
+            prediction: P on T, (N, C, H, W).
+            weights: of T's pixels, (N, 1, H, W), or None.
+        """
         settings = self.settings
-        prediction, weights = probabilities(output), self.weights(output, iteration)
-        batch["target_prediction"] = prediction.detach()
-        batch["weights"] = None if weights is None else weights.detach()
-        batch["target_output"] = output.detach()
         adversarial = losses.adversarial_segmenter(
             self.player.raw("discriminator")(prediction), weights, detach_weights=settings.detach_weight_map
         )
@@ -60,27 +63,22 @@ class Adversary:
             terms["weight"] = settings.lambda_weight * faded * apart
         return terms
 
-    def weights(self, output: SegOutput, iteration: int) -> Tensor | None:
-        """Return the weight of each target pixel; none during the warm-up, as in CLAN."""
-        if iteration <= self.settings.warmup or output.p2 is None:
-            return None
-        lambda_cos, epsilon = self.settings.lambda_cos, self.settings.epsilon
-        return losses.pixel_weights(output.p1, output.p2, lambda_cos=lambda_cos, epsilon=epsilon)
+    def discriminator_pass(self, p_i: Tensor, p_t: Tensor, weights: Tensor | None, on_t: SegOutput) -> Pass:
+        """Return D's loss on the predictions on I and T, which get no gradient, and what is observed beside it.
 
-    def tell_domains_apart(self, batch: Batch, iteration: int) -> Losses:
-        """Return D's loss on what the segmenter predicted on both domains before its update."""
-        on_intermediate = self.player("discriminator", batch["intermediate"])
-        on_target = self.player("discriminator", batch["target_prediction"])
-        batch["on_intermediate"], batch["on_target"] = on_intermediate.detach(), on_target.detach()
-        return {"d": losses.adversarial_discriminator(on_intermediate, on_target, batch["weights"])}
+        The authors judge convergence by D's probabilities; C and ACM should disagree less on T as training goes on.
+        """
+        d_i, d_t = self.player("discriminator", p_i.detach()), self.player("discriminator", p_t.detach())
+        loss = losses.adversarial_discriminator(d_i, d_t, None if weights is None else weights.detach())
 
-    def observe(self, batch: Batch) -> Losses:
-        """Return what the authors judged convergence by, and where C and ACM disagree on T."""
-        found = discriminator_probabilities(batch["on_intermediate"], batch["on_target"])
-        if self.segmenter.acm is not None:
-            heads = self.segmenter.classifier, self.segmenter.acm.classifiers
-            found |= disagreement(batch["target_output"]) | {"weight_cosine": losses.weight_discrepancy(*heads) - 1}
-        return found
+        def observe() -> Losses:
+            found = discriminator_probabilities(d_i, d_t)
+            if self.segmenter.acm is not None:
+                heads = self.segmenter.classifier, self.segmenter.acm.classifiers
+                found |= disagreement(on_t) | {"weight_cosine": losses.weight_discrepancy(*heads) - 1}
+            return found
+
+        return Pass({"d": loss}, observe)
 
 
 def probabilities(output: SegOutput) -> Tensor:

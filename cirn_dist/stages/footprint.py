@@ -21,7 +21,7 @@ from cirn_dist.precision import Precision
 from cirn_dist.report.doctor import Footprint
 from cirn_dist.stages.gan_parts import DISCRIMINATORS, GENERATORS, build_discriminator, build_generator
 from cirn_dist.stages.parts import segmenter_of
-from cirn_dist.stages.translate import discriminator_losses, generator_losses, semantic_loss
+from cirn_dist.stages.translate import discriminator_loss, generator_losses, semantic_loss
 
 ADAM = 2  # numbers an optimizer keeps of a parameter; SGD with momentum: 1
 
@@ -144,19 +144,18 @@ class _Steps:
             return made
 
         def run() -> None:
-            real = {domain: self.images(size) for domain, size in sizes.items()}
-            source = {"image": real["source"], "label": self.labels(label_size), "size": label_size[::-1]}
-            batch: Batch = {"source": source, "target": {"image": real["target"]}, "real": real}
+            x_s, x_t = self.images(sizes["source"]), self.images(sizes["target"])
+            source: Batch = {"image": x_s, "label": self.labels(label_size), "size": label_size[::-1]}
             with frozen(discriminators):
                 with self.autocast():
-                    terms = generator_losses(call, call, batch, settings)
+                    made, terms = generator_losses(call, call, x_s, x_t, settings)
                     if settings.lambda_sem > 0:
-                        terms["semantic"] = semantic_loss(pretrained, batch, settings)
+                        terms["semantic"] = semantic_loss(pretrained, source, made.fake_t, settings)
                 losses.sum_of(terms.values()).backward()  # type: ignore[no-untyped-call]
-            shown = {domain: fake.detach() for domain, fake in batch["fake"].items()}
             with self.autocast():
-                terms = discriminator_losses(call, real, shown, settings)
-            losses.sum_of(terms.values()).backward()  # type: ignore[no-untyped-call]
+                shown = (("discriminator_t", x_t, made.fake_t), ("discriminator_s", x_s, made.fake_s))
+                paid = [discriminator_loss(call, name, real, fake.detach(), settings) for name, real, fake in shown]
+            losses.sum_of(paid).backward()  # type: ignore[no-untyped-call]
 
         return Step(run, list(networks.values()), [pretrained], ADAM, max(sizes.values()))
 

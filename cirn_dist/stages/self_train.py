@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from torch import Tensor
+
 from cirn_dist import losses
 from cirn_dist.config import Adapt
 from cirn_dist.data.index import ShardSet
 from cirn_dist.engine.loop import Training, fit
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.step import Batch, Losses, Pass
-from cirn_dist.stages.adversary import Adversary
+from cirn_dist.engine.step import Batch, Pass
+from cirn_dist.stages.adversary import Adversary, probabilities
 from cirn_dist.stages.parts import initial_segmenter, of_round, predicted, segmenter_player, stream
 from cirn_dist.stages.validation import validation
 
@@ -30,38 +34,50 @@ def self_train(
     goes_on = init if settings.init == "adapt" else None
     adversary = Adversary(run, segmenter, _adversarial(run), goes_on) if settings.lambda_adv else None
 
-    def learn_from_cir(batch: Batch, iteration: int) -> Losses:
-        output = predicted(player, batch["source"])
-        if adversary is not None:
-            adversary.watch(batch, output)
-        loss = losses.supervision(output, batch["source"]["label"], focal_gamma=settings.focal_gamma)
-        return {"seg": settings.source_weight * loss}
-
-    def learn_from_pseudo_labels(batch: Batch, iteration: int) -> Losses:
-        output = predicted(player, batch["target"])
-        labels = batch["target"]["label"]
-        terms = {"pseudo": losses.supervision(output, labels, focal_gamma=settings.focal_gamma)}
-        if settings.lambda_kld:
-            terms["kld"] = settings.lambda_kld * losses.confidence_penalty(output, labels)
-        if settings.lambda_entropy:
-            terms["entropy"] = settings.lambda_entropy * losses.unlabelled_entropy(output, labels)
-        if adversary is not None:
-            terms |= adversary.cost(batch, output, iteration)
-        return terms
-
-    players, passes = {"segmenter": player}, [Pass("segmenter", learn_from_pseudo_labels)]
+    turns, players = ["segmenter"], {"segmenter": player}
     streams = {"target": stream(run, pseudo_labelled, settings.augment, "target")}
     if settings.source_weight > 0:
-        passes.insert(0, Pass("segmenter", learn_from_cir))
+        turns.insert(0, "segmenter")
         streams["source"] = stream(run, intermediate, settings.augment, "source")
     if adversary is not None:
+        turns.append("discriminator")
         players["discriminator"] = adversary.player
-        passes.append(adversary.step_pass)
+
+    def step(batch: Batch, iteration: int) -> Iterator[Pass]:
+        p_i: Tensor | None = None
+
+        # C and ACM on I and its own labels (BDL).
+        if settings.source_weight > 0:
+            on_i = predicted(player, batch["source"])
+            seg = losses.supervision(on_i, batch["source"]["label"], focal_gamma=settings.focal_gamma)
+            if adversary is not None:
+                p_i = probabilities(on_i).detach()
+            del on_i
+            yield Pass({"seg": settings.source_weight * seg})
+
+        # C and ACM on T and its pseudo labels (eq. 9).
+        on_t, labels = predicted(player, batch["target"]), batch["target"]["label"]
+        terms = {"pseudo": losses.supervision(on_t, labels, focal_gamma=settings.focal_gamma)}
+        if settings.lambda_kld:
+            terms["kld"] = settings.lambda_kld * losses.confidence_penalty(on_t, labels)
+        if settings.lambda_entropy:
+            terms["entropy"] = settings.lambda_entropy * losses.unlabelled_entropy(on_t, labels)
+        if adversary is None:
+            yield Pass(terms)
+            return
+
+        # Stage 2's adversarial term, kept on, and D.
+        assert p_i is not None, "lambda_adv needs source_weight, as the configuration's schema says"
+        p_t, weights = probabilities(on_t), adversary.weights(on_t, iteration)
+        yield Pass(terms | adversary.segmenter_terms(p_t, weights, iteration))
+        yield adversary.discriminator_pass(p_i, p_t, weights, on_t)
+
     training = Training(
         of_round("self_train", number),
         settings.iterations,
         players=players,
-        passes=passes,
+        turns=turns,
+        passes=step,
         streams=streams,
         parents=parents,
         validate=validation(run, of_round("self_train", number), segmenter, labelled),

@@ -6,12 +6,14 @@ which is also the control of stage 2: the same images for as long, without adapt
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cirn_dist import losses
 from cirn_dist.config import SegmenterTraining
 from cirn_dist.data.index import ShardSet
 from cirn_dist.engine.loop import Training, fit
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.step import Batch, Losses, Pass
+from cirn_dist.engine.step import Batch, Pass
 from cirn_dist.stages.parts import initial_segmenter, predicted, segmenter_player, stream
 from cirn_dist.stages.validation import validation
 
@@ -27,15 +29,16 @@ def train_supervised(
     segmenter, parents = initial_segmenter(run, settings.init, with_acm=False)
     player = segmenter_player(run, segmenter, settings)
 
-    def segmentation(batch: Batch, iteration: int) -> Losses:
+    def step(batch: Batch, iteration: int) -> Iterator[Pass]:
         output = predicted(player, batch["source"])
-        return {"seg": losses.supervision(output, batch["source"]["label"], focal_gamma=settings.focal_gamma)}
+        yield Pass({"seg": losses.supervision(output, batch["source"]["label"], focal_gamma=settings.focal_gamma)})
 
     training = Training(
         name,
         settings.iterations,
         players={"segmenter": player},
-        passes=[Pass("segmenter", segmentation)],
+        turns=("segmenter",),
+        passes=step,
         streams={"source": stream(run, images, settings.augment, "source")},
         parents=parents,
         validate=validation(run, name, segmenter, labelled),

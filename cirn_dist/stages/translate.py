@@ -6,7 +6,7 @@ its D_S.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from cirn_dist.engine.step import Batch, Losses, Pass
 from cirn_dist.stages.colours import TargetColours
 from cirn_dist.stages.gan_parts import Pools, gan_players
 from cirn_dist.stages.parts import load_segmenter, stream
-from cirn_dist.stages.watch import Watch
+from cirn_dist.stages.watch import Translations, Watch
 
 # (component, images) -> images or logits
 Call = Callable[[str, Tensor], Tensor]
@@ -33,37 +33,38 @@ def translate(run: Run, source: ShardSet, target: ShardSet) -> None:
     generators, discriminators = players["generators"], players["discriminators"]
     pretrained = load_segmenter(run, "source").to(run.runtime.dtype)
     colours = TargetColours.measure(run, target) if settings.colour_match else None
-    pools = Pools(run)
+    pools, watch = Pools(run), Watch(run)
 
     def judge(component: str, images: Tensor) -> Tensor:
         logits: Tensor = discriminators.raw(component)(images)  # frozen in the generators' pass
         return logits
 
-    def translate_and_back(batch: Batch, iteration: int) -> Losses:
+    def step(batch: Batch, iteration: int) -> Iterator[Pass]:
+        # G and F, there and back again (eqs. 1 to 4).
         x_s, x_t = batch["source"]["image"], batch["target"]["image"]
         if colours is not None:
             x_s = colours.give(x_s, batch["source"]["k"])
-        batch["real"] = {"source": x_s, "target": x_t}
-        terms = generator_losses(generators, judge, batch, settings)
+        made, terms = generator_losses(generators, judge, x_s, x_t, settings)
         if settings.lambda_sem > 0:
-            terms["semantic"] = settings.lambda_sem * semantic_loss(pretrained, batch, settings)
-        return terms
+            terms["semantic"] = settings.lambda_sem * semantic_loss(pretrained, batch["source"], made.fake_t, settings)
+        yield Pass(terms, observe=lambda: watch.observe(batch["source"]["k"], made))
 
-    def tell_real_from_translated(batch: Batch, iteration: int) -> Losses:
-        shown = {
-            domain: pools.exchange(domain, batch["fake"][domain].detach(), batch[domain]["k"].tolist())
-            for domain in ("source", "target")
-        }
-        return discriminator_losses(discriminators, batch["real"], shown, settings)
+        # D_T and D_S, on real images and on translations of their domain, some of them earlier ones (eqs. 1 and 2).
+        shown_t = pools.exchange("target", made.fake_t.detach(), batch["target"]["k"].tolist())
+        shown_s = pools.exchange("source", made.fake_s.detach(), batch["source"]["k"].tolist())
+        yield Pass(
+            {
+                "discriminator_t": discriminator_loss(discriminators, "discriminator_t", x_t, shown_t, settings),
+                "discriminator_s": discriminator_loss(discriminators, "discriminator_s", x_s, shown_s, settings),
+            }
+        )
 
     training = Training(
         "translate",
         settings.iterations,
         players=players,
-        passes=[
-            Pass("generators", translate_and_back, observe=Watch(run).observe),
-            Pass("discriminators", tell_real_from_translated),
-        ],
+        turns=("generators", "discriminators"),
+        passes=step,
         streams={
             "source": stream(run, source, settings.augment, "source", width=settings.load_width),
             "target": stream(run, target, settings.augment, "target", width=settings.load_width),
@@ -74,16 +75,15 @@ def translate(run: Run, source: ShardSet, target: ShardSet) -> None:
     fit(training, run)
 
 
-def generator_losses(generators: Call, discriminators: Call, batch: Batch, settings: Translate) -> Losses:
-    """Return what G and F pay (eqs. 1 to 3): fooling D_T and D_S, and coming back to where they started.
+def generator_losses(
+    generators: Call, discriminators: Call, x_s: Tensor, x_t: Tensor, settings: Translate
+) -> tuple[Translations, Losses]:
+    """Return what G and F make of both domains' images, and what they pay for it (eqs. 1 to 3).
 
-    Translations and reconstructions are left in the batch, by the domain they look like.
+    They pay for not fooling D_T and D_S, and for not coming back to where they started.
     """
-    x_s, x_t = batch["real"]["source"], batch["real"]["target"]
     fake_t, fake_s = generators("generator_s2t", x_s), generators("generator_t2s", x_t)
     back_s, back_t = generators("generator_t2s", fake_t), generators("generator_s2t", fake_s)
-    batch["fake"] = {"source": fake_s, "target": fake_t}
-    batch["reconstructed"] = {"source": back_s.detach(), "target": back_t.detach()}
     terms = {
         "gan_s2t": losses.gan(discriminators("discriminator_t", fake_t), True, settings.gan),
         "gan_t2s": losses.gan(discriminators("discriminator_s", fake_s), True, settings.gan),
@@ -93,30 +93,29 @@ def generator_losses(generators: Call, discriminators: Call, batch: Batch, setti
     if settings.lambda_identity > 0:  # CycleGAN's own option: an image that is already there should stay
         terms["identity_s"] = settings.lambda_identity * losses.cycle(generators("generator_t2s", x_s), x_s)
         terms["identity_t"] = settings.lambda_identity * losses.cycle(generators("generator_s2t", x_t), x_t)
-    return terms
+    return Translations(x_s, x_t, fake_t, fake_s, back_s.detach(), back_t.detach()), terms
 
 
-def semantic_loss(pretrained: nn.Module, batch: Batch, settings: Translate) -> Tensor:
+def semantic_loss(pretrained: nn.Module, source: Batch, fake_t: Tensor, settings: Translate) -> Tensor:
     """Return L_sem (eq. 4) of the translated source images, by the frozen net of the source stage.
 
     Its parameters get no gradient, the translated image does. It normalises the image itself, as it was trained.
+
+    Args:
+        source: the source's part of the micro-batch: image, label and, where they differ, size.
+        fake_t: its images translated, (N, 3, H, W).
     """
-    size = batch["source"].get("size")
-    after = pretrained(batch["fake"]["target"], size).p1
+    size = source.get("size")
+    after = pretrained(fake_t, size).p1
     if settings.semantic_target == "ground_truth":
-        return losses.semantic_consistency(after, batch["source"]["label"])
+        return losses.semantic_consistency(after, source["label"])
     with torch.no_grad():
-        before = pretrained(batch["source"]["image"], size).p1
+        before = pretrained(source["image"], size).p1
     return losses.semantic_consistency(after, before, settings.semantic_target)
 
 
-def discriminator_losses(
-    discriminators: Call, real: dict[str, Tensor], shown: dict[str, Tensor], settings: Translate
-) -> Losses:
-    """Return what D_T and D_S pay (eqs. 1 and 2) on real images and on translated ones of their domain."""
-    return {
-        component: losses.gan_discriminator(
-            discriminators(component, real[domain]), discriminators(component, shown[domain]), settings.gan
-        )
-        for domain, component in (("target", "discriminator_t"), ("source", "discriminator_s"))
-    }
+def discriminator_loss(
+    discriminators: Call, component: str, real: Tensor, shown: Tensor, settings: Translate
+) -> Tensor:
+    """Return what D_T or D_S pays (eqs. 1 and 2) on real images and on translated ones of its domain."""
+    return losses.gan_discriminator(discriminators(component, real), discriminators(component, shown), settings.gan)

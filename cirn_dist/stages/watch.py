@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from cirn_dist.engine.meter import due
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.step import Batch, Losses
+from cirn_dist.engine.step import Losses
 from cirn_dist.report.panels import compose, stacked
 from cirn_dist.report.results import replace_text
 from cirn_dist.report.translation import ALARMS, PROGRESS, Alarm, alarms_json, read_alarms
@@ -26,8 +27,24 @@ WINDOW = 32  # images the spread is taken over
 LEAST_SPREAD = 0.05
 GRACE = 0.05  # share of the training in which a generator may still answer everything with grey
 _THUMBNAIL = 8
-_WAYS = {"s2t": ("source", "target"), "t2s": ("target", "source")}
+_WAYS = ("s2t", "t2s")
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Translations:
+    """What the generators were given and what they made of it, each (N, 3, H, W); named by the domain it looks like."""
+
+    real_s: Tensor
+    real_t: Tensor
+    fake_t: Tensor
+    fake_s: Tensor
+    back_s: Tensor
+    back_t: Tensor
+
+    def there(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return way -> images and their translations."""
+        return {"s2t": (self.real_s, self.fake_t), "t2s": (self.real_t, self.fake_s)}
 
 
 class Watch:
@@ -40,36 +57,39 @@ class Watch:
         self.broken = {way: torch.zeros((), dtype=torch.bool, device=run.runtime.device) for way in _WAYS}
         self.sounding: set[str] = set()
 
-    def observe(self, batch: Batch) -> Losses:
-        """Take the batch into account, draw and raise alarms where it is time; returns the spreads, to be logged."""
+    def observe(self, ks: Tensor, made: Translations) -> Losses:
+        """Take a micro-batch into account, draw and raise alarms where it is time; returns the spreads, to be logged.
+
+        Args:
+            ks: the source images' sample counters.
+        """
         found: Losses = {}
-        for way, (before, after) in _WAYS.items():
-            self.inputs[way].extend(_thumbnails(batch["real"][before]))
-            thumbnails = _thumbnails(batch["fake"][after])
+        for way, (before, after) in made.there().items():
+            self.inputs[way].extend(_thumbnails(before))
+            thumbnails = _thumbnails(after)
             self.outputs[way].extend(thumbnails)
             self.broken[way] |= ~torch.stack(thumbnails).isfinite().all()
             found[f"spread_{way}"] = spread(self.inputs[way], self.outputs[way])
-        step, place = divmod(int(batch["source"]["k"][0]), self.run.config.engine.images_per_step)
+        step, place = divmod(int(ks[0]), self.run.config.engine.images_per_step)
         if place == 0 and self.run.runtime.main:  # rank 0's first micro-batch of the step
-            self._look(step + 1, batch, {way: found[f"spread_{way}"] for way in _WAYS})
+            self._look(step + 1, made, {way: found[f"spread_{way}"] for way in _WAYS})
         return found
 
-    def _look(self, step: int, batch: Batch, spreads: Losses) -> None:
+    def _look(self, step: int, made: Translations, spreads: Losses) -> None:
         engine = self.run.config.engine
         iteration, every = step * engine.images_per_step, self.settings.panel_every
         if every and (step == 1 or iteration >= self.settings.iterations or due(step, every, engine.images_per_step)):
-            self.draw(iteration, batch)
+            self.draw(iteration, made)
         if due(step, engine.log_every, engine.images_per_step):
             self.check(iteration, {way: float(value) for way, value in spreads.items()})
 
-    def draw(self, iteration: int, batch: Batch) -> None:
-        """Keep a picture of the batch's first images: there, and back again, from both domains."""
+    def draw(self, iteration: int, made: Translations) -> None:
+        """Keep a picture of a micro-batch's first images: there, and back again, from both domains."""
         rows = []
-        for before, after, titles in (
-            ("source", "target", ("Source", "Translated", "Reconstructed")),
-            ("target", "source", ("Target", "Translated back", "Reconstructed")),
+        for images, titles in (
+            ((made.real_s, made.fake_t, made.back_s), ("Source", "Translated", "Reconstructed")),
+            ((made.real_t, made.fake_s, made.back_t), ("Target", "Translated back", "Reconstructed")),
         ):
-            images = (batch["real"][before], batch["fake"][after], batch["reconstructed"][before])
             rows.append(compose([[to_image(one[0].float()) for one in images]], titles))
         picture = stacked(rows)
         folder = self.run.folder / PROGRESS

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from cirn_dist.engine.players import Player, build_player
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.step import Batch, Losses, Pass, train_step
+from cirn_dist.engine.step import Batch, Pass, train_step
 from cirn_dist.engine.traffic import Traffic
 
 STEPS, A = 4, 2
+TURNS = ("painter", "painter", "critic")
 BACKENDS = {
     "ddp": ("ddp", 1),
     "exact": ("exact", 1),
@@ -56,20 +59,16 @@ class Pair:
         if scaler:
             for player in self.players.values():
                 player.scaler = torch.amp.GradScaler("cpu", init_scale=256.0, growth_interval=2)
-        self.passes = [Pass("painter", self.copy), Pass("painter", self.please), Pass("critic", self.judge)]
 
-    def copy(self, batch: Batch, iteration: int) -> Losses:
-        return {"copy": (self.players["painter"]("painter", batch["x"]) - batch["x"]).square().mean()}
+    def passes(self, batch: Batch, iteration: int) -> Iterator[Pass]:
+        painter, critic = self.players["painter"], self.players["critic"]
+        yield Pass({"copy": (painter("painter", batch["x"]) - batch["x"]).square().mean()})
 
-    def please(self, batch: Batch, iteration: int) -> Losses:
-        painter = self.players["painter"]
-        batch["fake"] = painter("painter", painter("painter", batch["x"]))  # two forwards, one backward
-        return {"please": 1 - self.players["critic"].raw("critic")(batch["fake"]).mean()}
+        fake = painter("painter", painter("painter", batch["x"]))  # two forwards, one backward
+        yield Pass({"please": 1 - critic.raw("critic")(fake).mean()})
 
-    def judge(self, batch: Batch, iteration: int) -> Losses:
-        critic, bad = self.players["critic"], batch.get("bad", 1.0)
-        real, fake = critic("critic", batch["x"]), critic("critic", batch["fake"].detach())
-        return {"judge": bad * ((real - 1).square().mean() + fake.square().mean())}
+        on_real, on_fake = critic("critic", batch["x"]), critic("critic", fake.detach())
+        yield Pass({"judge": batch.get("bad", 1.0) * ((on_real - 1).square().mean() + on_fake.square().mean())})
 
     def train(self, steps: range, *, bad_at: int = -1) -> list[list[str]]:
         """Train on batches that are a function of the step; returns whose update was skipped in each."""
@@ -78,7 +77,8 @@ class Pair:
             for player in self.players.values():
                 player.set_rate(step)
             batches = [self.batch(step, micro, step == bad_at) for micro in range(A)]
-            skipped.append(train_step(self.players, self.passes, batches, step, self.runtime).skipped)
+            result = train_step(self.players, TURNS, self.passes, batches, step, self.runtime)
+            skipped.append(result.skipped)
         return skipped
 
     def batch(self, step: int, micro: int, bad: bool) -> Batch:

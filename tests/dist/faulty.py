@@ -39,7 +39,13 @@ def faults(step: int, rank: int) -> list[str]:
 
 
 def step_with_faults(
-    players: Mapping[str, Any], passes: Any, micro_batches: Sequence[Any], iteration: int, runtime: Any, **options: Any
+    players: Mapping[str, Any],
+    turns: Sequence[str],
+    passes: Any,
+    micro_batches: Sequence[Any],
+    iteration: int,
+    runtime: Any,
+    **options: Any,
 ) -> StepResult:
     now = faults(iteration // int(os.environ.get("IMAGES_PER_STEP", "4")), runtime.rank)
     if "sleep" in now:
@@ -57,7 +63,7 @@ def step_with_faults(
                     for k, image in zip(entries["k"].tolist(), entries["image"], strict=True):
                         content = zlib.crc32(image.contiguous().numpy().tobytes())
                         record.write(f"{'+'.join(players)} {iteration} {domain} {k} {content:08x}\n")
-    result = train_step(players, passes, micro_batches, iteration, runtime, **options)
+    result = train_step(players, turns, passes, micro_batches, iteration, runtime, **options)
     if "drift" in now:
         *_, network = list(players.values())[-1].networks.values()
         weight = max(network.parameters(), key=lambda parameter: len(parameter)).data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 
 from cirn_dist.engine.players import DdpPlayer
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.step import Batch, Losses, Pass, StepResult, train_step
+from cirn_dist.engine.step import Batch, Pass, StepResult, train_step
 
 
 def network() -> nn.Sequential:
@@ -50,21 +51,15 @@ class Game:
     def step(self, accumulation: int, bad: float = 0.0) -> StepResult:
         a, b = self.players["a"], self.players["b"]
 
-        def supervised(batch: Batch, iteration: int) -> Losses:
-            return {"supervised": a("a", batch["x"]).square().mean() + bad * a("a", batch["x"]).mean()}
-
-        def fooling(batch: Batch, iteration: int) -> Losses:
+        def passes(batch: Batch, iteration: int) -> Iterator[Pass]:
+            yield Pass({"supervised": a("a", batch["x"]).square().mean() + bad * a("a", batch["x"]).mean()})
             out = a("a", batch["x"])
-            batch["out"] = out.detach()
-            return {"fooling": b.raw("b")(out.expand(-1, 6)).mean()}
+            yield Pass({"fooling": b.raw("b")(out.expand(-1, 6)).mean()})
+            yield Pass({"judging": b("b", out.detach().expand(-1, 6)).square().mean()})
 
-        def judging(batch: Batch, iteration: int) -> Losses:
-            return {"judging": b("b", batch["out"].expand(-1, 6)).square().mean()}
-
-        passes = [Pass("a", supervised), Pass("a", fooling), Pass("b", judging)]
         x = torch.randn(4, 1, 6, generator=torch.Generator().manual_seed(1))
         mine = [{"x": x[(micro * self.runtime.world + self.runtime.rank) % 4]} for micro in range(accumulation)]
-        return train_step(self.players, passes, mine, 0, self.runtime)
+        return train_step(self.players, ("a", "a", "b"), passes, mine, 0, self.runtime)
 
     def weights(self) -> dict[str, list[float]]:
         return {

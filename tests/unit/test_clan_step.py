@@ -125,9 +125,10 @@ def test_the_five_values_of_clans_step(clan: Training) -> None:
     found: dict[str, float] = {}
     with torch.no_grad():
         features = tuple(np64(segmenter.features(x)[0]) for x in (image, other))
-        for step_pass in clan.passes:
-            found |= {name: float(value) for name, value in step_pass.losses(batch, ITERATION).items()}
-        found["d_s"] = float(losses.adversarial_segmenter(batch["on_intermediate"]))
+        for one in clan.passes(batch, ITERATION):
+            found |= {name: float(value) for name, value in one.losses.items()}
+        on_i = discriminator(segmenter(image).logits.softmax(dim=1))
+        found["d_s"] = float(losses.adversarial_segmenter(on_i))
     found["d_t"] = found.pop("d") - found["d_s"]
     expected = clans_values(features, label[0].numpy(), segmenter, discriminator)
     assert found == {name: pytest.approx(value, rel=1e-5) for name, value in expected.items()}

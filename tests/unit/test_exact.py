@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from cirn_dist.engine.exact import LARGEST, RESOLUTION, ExactPlayer
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.step import Batch, Losses, Pass, train_step
+from cirn_dist.engine.step import Batch, Pass, train_step
 
 
 def stepped(inputs: list[Tensor]) -> tuple[Tensor, list[str]]:
@@ -21,10 +22,10 @@ def stepped(inputs: list[Tensor]) -> tuple[Tensor, list[str]]:
     runtime = Runtime("fp32", backend="exact")
     player = ExactPlayer("a", {"a": net}, lambda: torch.optim.SGD(net.parameters(), 1.0), lambda i: 1.0, runtime)
 
-    def linear(batch: Batch, iteration: int) -> Losses:
-        return {"linear": player("a", batch["x"]).sum()}  # its gradient is x
+    def linear(batch: Batch, iteration: int) -> Iterator[Pass]:
+        yield Pass({"linear": player("a", batch["x"]).sum()})  # its gradient is x
 
-    result = train_step({"a": player}, [Pass("a", linear)], [{"x": x} for x in inputs], 0, runtime)
+    result = train_step({"a": player}, ["a"], linear, [{"x": x} for x in inputs], 0, runtime)
     return -net.weight.detach().flatten(), result.skipped
 
 

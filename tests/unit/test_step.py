@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import nn
 from cirn_dist.engine.players import DdpPlayer
 from cirn_dist.engine.replicas import checksum
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.step import Batch, Losses, Pass, train_step
+from cirn_dist.engine.step import Batch, Losses, Pass, StepResult, train_step
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +31,23 @@ def weight(player: DdpPlayer) -> np.ndarray:
     return player.raw(player.name).weight.detach().numpy().copy()
 
 
-def squares(player: DdpPlayer) -> Pass:
-    def losses(batch: Batch, iteration: int) -> Losses:
-        return {"square": player(player.name, batch["x"]).square().mean()}
+Turn = tuple[str, Callable[[Batch, int], Losses]]
 
-    return Pass(player.name, losses)
+
+def squares(player: DdpPlayer) -> Turn:
+    return player.name, lambda batch, iteration: {"square": player(player.name, batch["x"]).square().mean()}
+
+
+def stepped(runtime: Runtime, players: list[DdpPlayer], turns: list[Turn], batches: list[Batch]) -> StepResult:
+    """Do one step whose passes have nothing to do with each other."""
+
+    def passes(batch: Batch, iteration: int) -> Iterator[Pass]:
+        for _, losses in turns:
+            yield Pass(losses(batch, iteration))
+
+    return train_step(
+        {player.name: player for player in players}, [name for name, _ in turns], passes, batches, 0, runtime
+    )
 
 
 @pytest.mark.parametrize("micro", [1, 2, 4])
@@ -43,7 +57,7 @@ def test_a_step_is_the_mean_gradient_of_its_images(micro: int, runtime: Runtime)
     expected = 1 - 0.5 * np.mean(single, axis=0)
     player = linear_player("a", runtime)
     batches = [{"x": torch.tensor(x[i : i + micro], dtype=torch.float32)} for i in range(0, 4, micro)]
-    result = train_step({"a": player}, [squares(player)], batches, 0, runtime)
+    result = stepped(runtime, [player], [squares(player)], batches)
     assert weight(player)[0] == pytest.approx(expected)
     assert result.losses["square"] == pytest.approx(np.mean((x @ np.ones(2)) ** 2))
     assert not result.skipped
@@ -56,7 +70,7 @@ def test_a_pass_gives_the_other_player_no_gradient_but_lets_it_through(runtime: 
         out = a("a", batch["x"])
         return {"loss": b.raw("b")(torch.cat([out, out], 1)).mean()}
 
-    train_step({"a": a, "b": b}, [Pass("a", through_b)], [{"x": torch.tensor([[1.0, 3.0]])}], 0, runtime)
+    stepped(runtime, [a, b], [("a", through_b)], [{"x": torch.tensor([[1.0, 3.0]])}])
     assert weight(a)[0] == pytest.approx([1 - 0.5 * 2, 1 - 0.5 * 6]), "through b's two unit weights"
     assert (weight(b) == 1).all()
     assert b.raw("b").weight.requires_grad, "trainable again afterwards"
@@ -70,7 +84,7 @@ def test_both_players_step_from_before_either_update(runtime: Runtime) -> None:
         seen.append(weight(a))
         return {"b": b("b", batch["x"]).mean()}
 
-    train_step({"a": a, "b": b}, [squares(a), Pass("b", second)], [{"x": torch.ones(1, 2)}], 0, runtime)
+    stepped(runtime, [a, b], [squares(a), ("b", second)], [{"x": torch.ones(1, 2)}])
     assert (seen[0] == 1).all()
     assert weight(b)[0] == pytest.approx([0.5, 0.5])
 
@@ -82,11 +96,11 @@ def test_a_non_finite_gradient_skips_that_player_only(bad: float, runtime: Runti
     def poisoned(batch: Batch, iteration: int) -> Losses:
         return {"a": a("a", batch["x"]).mean() * bad}
 
-    result = train_step({"a": a, "b": b}, [Pass("a", poisoned), squares(b)], [{"x": torch.ones(1, 2)}], 0, runtime)
+    result = stepped(runtime, [a, b], [("a", poisoned), squares(b)], [{"x": torch.ones(1, 2)}])
     assert result.skipped == ["a"]
     assert (weight(a) == 1).all()
     assert (weight(b) != 1).all()
-    train_step({"a": a, "b": b}, [squares(a), squares(b)], [{"x": torch.ones(1, 2)}], 0, runtime)
+    stepped(runtime, [a, b], [squares(a), squares(b)], [{"x": torch.ones(1, 2)}])
     assert np.isfinite(weight(a)).all(), "the bad gradient did not stay behind"
 
 
@@ -98,7 +112,7 @@ def test_one_players_overflow_leaves_the_others_scale(runtime: Runtime) -> None:
     def overflow(batch: Batch, iteration: int) -> Losses:
         return {"a": a("a", batch["x"]).mean() * 1e38 * 1e3}
 
-    train_step({"a": a, "b": b}, [Pass("a", overflow), squares(b)], [{"x": torch.ones(1, 2)}], 0, runtime)
+    stepped(runtime, [a, b], [("a", overflow), squares(b)], [{"x": torch.ones(1, 2)}])
     assert (a.scaler.get_scale(), b.scaler.get_scale()) == (512.0, 1024.0)
     assert (weight(a) == 1).all()
     assert weight(b)[0] == pytest.approx([-1, -1]), "1 - 0.5 * 2 * 2: unscaled before the update"
@@ -110,7 +124,7 @@ def test_a_loss_that_is_not_finite_skips_though_its_gradients_are(runtime: Runti
     def infinite(batch: Batch, iteration: int) -> Losses:
         return {"a": player("a", batch["x"]).mean(), "constant": torch.tensor(float("inf"))}
 
-    result = train_step({"a": player}, [Pass("a", infinite)], [{"x": torch.ones(1, 2)}] * 2, 0, runtime)
+    result = stepped(runtime, [player], [("a", infinite)], [{"x": torch.ones(1, 2)}] * 2)
     assert result.skipped == ["a"]
     assert (weight(player) == 1).all()
 
@@ -129,7 +143,7 @@ def test_a_parameter_in_two_groups_or_in_none_is_refused(runtime: Runtime) -> No
 
 def test_clipping_is_per_player(runtime: Runtime) -> None:
     a, b = linear_player("a", runtime, clip_norm=1.0), linear_player("b", runtime)
-    train_step({"a": a, "b": b}, [squares(a), squares(b)], [{"x": torch.tensor([[3.0, 4.0]])}], 0, runtime)
+    stepped(runtime, [a, b], [squares(a), squares(b)], [{"x": torch.tensor([[3.0, 4.0]])}])
     assert weight(a)[0] == pytest.approx([1 - 0.5 * 0.6, 1 - 0.5 * 0.8], rel=1e-5)
     assert weight(b)[0] == pytest.approx([1 - 0.5 * 42, 1 - 0.5 * 56])
 
@@ -137,18 +151,45 @@ def test_clipping_is_per_player(runtime: Runtime) -> None:
 def test_what_is_observed_is_averaged_and_trains_nothing(runtime: Runtime) -> None:
     player, plain = linear_player("a", runtime), linear_player("a", runtime)
 
-    def observe(batch: Batch) -> Losses:
-        assert not torch.is_grad_enabled()
-        return {"mean_x": batch["x"].mean(), "net": player.raw("a").weight.sum()}
+    def watched(batch: Batch, iteration: int) -> Iterator[Pass]:
+        def observe() -> Losses:
+            assert not torch.is_grad_enabled()
+            return {"mean_x": batch["x"].mean(), "net": player.raw("a").weight.sum()}
 
-    watched = Pass("a", squares(player).losses, observe=observe)
+        yield Pass({"square": player("a", batch["x"]).square().mean()}, observe)
+
     batches = [{"x": torch.full((1, 2), value)} for value in (1.0, 4.0)]
-    result = train_step({"a": player}, [watched], batches, 0, runtime)
-    unwatched = train_step({"a": plain}, [squares(plain)], batches, 0, runtime)
+    result = train_step({"a": player}, ["a"], watched, batches, 0, runtime)
+    unwatched = stepped(runtime, [plain], [squares(plain)], batches)
     assert result.observed == pytest.approx({"mean_x": 2.5, "net": 2.0})
     assert result.losses == unwatched.losses
     assert unwatched.observed == {}
     assert (weight(player) == weight(plain)).all()
+
+
+def test_a_local_variable_of_one_pass_is_there_in_the_next(runtime: Runtime) -> None:
+    a, b = linear_player("a", runtime), linear_player("b", runtime)
+
+    def passes(batch: Batch, iteration: int) -> Iterator[Pass]:
+        made = a("a", batch["x"])
+        yield Pass({"a": made.mean()})
+        yield Pass({"b": b("b", torch.cat([made, made], 1).detach()).mean()})
+
+    train_step({"a": a, "b": b}, ["a", "b"], passes, [{"x": torch.tensor([[1.0, 3.0]])}], 0, runtime)
+    assert weight(a)[0] == pytest.approx([1 - 0.5 * 1, 1 - 0.5 * 3])
+    assert weight(b)[0] == pytest.approx([1 - 0.5 * 4, 1 - 0.5 * 4]), "a's output before its update is 4"
+
+
+def test_a_pass_without_a_turn_is_an_error_not_a_loss_left_out(runtime: Runtime) -> None:
+    player = linear_player("a", runtime)
+    both = [squares(player), squares(player)]
+
+    def passes(batch: Batch, iteration: int) -> Iterator[Pass]:
+        for _, losses in both:
+            yield Pass(losses(batch, iteration))
+
+    with pytest.raises(AssertionError, match="more passes than its 1 turns"):
+        train_step({"a": player}, ["a"], passes, [{"x": torch.ones(1, 2)}], 0, runtime)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

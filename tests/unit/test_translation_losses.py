@@ -18,7 +18,7 @@ from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.stages.gan_parts import gan_players
 from cirn_dist.stages.parts import build_segmenter
-from cirn_dist.stages.translate import discriminator_losses, generator_losses, semantic_loss, translate
+from cirn_dist.stages.translate import discriminator_loss, generator_losses, semantic_loss, translate
 
 # Networks that NumPy has too: x -> a x + b, and a patch logit of each 2x2 pixels.
 NETWORKS = {"generator_s2t": (0.7, 0.2), "generator_t2s": (1.2, -0.1), "discriminator_s": (0.9, 0.1),
@@ -51,8 +51,8 @@ def np_gan(logits: np.ndarray, real: float, kind: str) -> float:
 def test_every_term_is_that_of_eqs_1_to_3(kind: Any) -> None:
     settings = Translate(gan=kind, lambda_cyc=10, lambda_identity=0.5)
     x_s, x_t = images(1), images(2)
-    batch: dict[str, Any] = {"real": {"source": x_s, "target": x_t}}
-    terms = {name: value.item() for name, value in generator_losses(call, call, batch, settings).items()}
+    made, paid = generator_losses(call, call, x_s, x_t, settings)
+    terms = {name: value.item() for name, value in paid.items()}
 
     s, t = x_s.numpy().astype(np.float64), x_t.numpy().astype(np.float64)
     g, f = (lambda x: np_call("generator_s2t", x)), (lambda x: np_call("generator_t2s", x))
@@ -65,19 +65,22 @@ def test_every_term_is_that_of_eqs_1_to_3(kind: Any) -> None:
         "identity_t": 0.5 * np.abs(g(t) - t).mean(),
     }
     assert terms == pytest.approx(expected, rel=1e-5)
-    np.testing.assert_allclose(batch["fake"]["target"].numpy(), g(s), atol=1e-6)
-    np.testing.assert_allclose(batch["fake"]["source"].numpy(), f(t), atol=1e-6)
-    np.testing.assert_allclose(batch["reconstructed"]["source"].numpy(), f(g(s)), atol=1e-6)
-    none = generator_losses(call, call, batch, Translate(gan=kind))
+    np.testing.assert_allclose(made.fake_t.numpy(), g(s), atol=1e-6)
+    np.testing.assert_allclose(made.fake_s.numpy(), f(t), atol=1e-6)
+    np.testing.assert_allclose(made.back_s.numpy(), f(g(s)), atol=1e-6)
+    np.testing.assert_allclose(made.back_t.numpy(), g(f(t)), atol=1e-6)
+    assert made.real_s is x_s
+    assert made.real_t is x_t
+    none = generator_losses(call, call, x_s, x_t, Translate(gan=kind))[1]
     assert set(none) == {"gan_s2t", "gan_t2s", "cycle_s", "cycle_t"}, "no identity term unless asked for"
 
     shown = {"source": images(3), "target": images(4)}  # what the pools gave out
-    found = discriminator_losses(call, batch["real"], shown, settings)
-    for domain, real in (("source", s), ("target", t)):
+    for domain, images_, real in (("source", x_s, s), ("target", x_t, t)):
         d = f"discriminator_{domain[0]}"
         fake = shown[domain].numpy().astype(np.float64)
         half = 0.5 * (np_gan(np_call(d, real), 1, kind) + np_gan(np_call(d, fake), 0, kind))
-        assert found[d].item() == pytest.approx(half, rel=1e-5)
+        found = discriminator_loss(call, d, images_, shown[domain], settings)
+        assert found.item() == pytest.approx(half, rel=1e-5)
 
 
 def test_two_players_with_adam_constant_then_linear(tmp_path: Path) -> None:
@@ -106,9 +109,8 @@ def test_the_frozen_net_gives_the_image_a_gradient_and_takes_none(frozen_net: Se
     fake = images(1).requires_grad_()
     labels = torch.randint(0, 5, (2, 6, 8), generator=torch.Generator().manual_seed(0))
     source = images(2).requires_grad_()
-    batch: dict[str, Any] = {"source": {"image": source, "label": labels}, "fake": {"target": fake}}
     before = [buffer.clone() for buffer in frozen_net.buffers()]
-    semantic_loss(frozen_net, batch, Translate(semantic_target=target)).backward()
+    semantic_loss(frozen_net, {"image": source, "label": labels}, fake, Translate(semantic_target=target)).backward()
     assert fake.grad is not None
     assert fake.grad.abs().max() > 0
     assert source.grad is None, "what the net says before translation is a constant"
@@ -120,8 +122,7 @@ def test_ignored_pixels_pull_on_nothing(frozen_net: Segmenter) -> None:
     fake = images(1).requires_grad_()
     labels = torch.full((2, 6, 8), 255)
     labels[1, 2, 3] = 4
-    batch: dict[str, Any] = {"source": {"image": fake, "label": labels}, "fake": {"target": fake}}
-    semantic_loss(frozen_net, batch, Translate()).backward()
+    semantic_loss(frozen_net, {"image": fake, "label": labels}, fake, Translate()).backward()
     assert fake.grad is not None
     assert fake.grad[0].abs().max() == 0
     assert fake.grad[1].abs().max() > 0
@@ -134,12 +135,9 @@ def test_the_frozen_net_sees_its_own_normalisation_and_computes_under_autocast(f
     hooks = [first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach())),
              first.register_forward_hook(lambda *arguments: made.append(arguments[2].dtype))]  # fmt: skip
     fake = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(5)) * 2 - 1
-    batch: dict[str, Any] = {
-        "source": {"image": fake, "label": torch.zeros(1, 40, 40, dtype=torch.long)},
-        "fake": {"target": fake},
-    }
+    source = {"image": fake, "label": torch.zeros(1, 40, 40, dtype=torch.long)}
     with torch.autocast("cpu", torch.bfloat16):
-        loss = semantic_loss(frozen_net, batch, Translate())
+        loss = semantic_loss(frozen_net, source, fake, Translate())
     for hook in hooks:
         hook.remove()
     mean, std = (np.array(v).reshape(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))

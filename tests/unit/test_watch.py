@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cirn_dist.report.html import write_report
 from cirn_dist.report.translation import ALARMS, PROGRESS, read_alarms
-from cirn_dist.stages.watch import WINDOW, Watch, spread
+from cirn_dist.stages.watch import WINDOW, Translations, Watch, spread
 
 OPTIONS = (
     "translate.iterations=400",
@@ -26,17 +26,12 @@ OPTIONS = (
 )
 
 
-def batch(step: int, translated: Any = None, size: int = 4) -> dict[str, Any]:
+def made(step: int, translated: Any = None, size: int = 4) -> Translations:
     """One step's micro-batch, 4 images of 16x16 per domain; `translated` makes the translations from the images."""
     random = torch.Generator().manual_seed(step)
-    real = {domain: torch.rand(size, 3, 16, 16, generator=random) * 2 - 1 for domain in ("source", "target")}
+    source, target = (torch.rand(size, 3, 16, 16, generator=random) * 2 - 1 for _ in range(2))
     make = translated or (lambda x: x)
-    return {
-        "source": {"k": torch.arange(step * 4, step * 4 + size)},
-        "real": real,
-        "fake": {"target": make(real["source"]), "source": make(real["target"])},
-        "reconstructed": real,
-    }
+    return Translations(source, target, make(source), make(target), source, target)
 
 
 def watched(
@@ -45,7 +40,10 @@ def watched(
     run = stage_run(folder, *OPTIONS, f"engine.trackers=[{trackers}]")
     run.boards.start("translate", first * 4)
     watch = Watch(run)
-    found = [{k: float(v) for k, v in watch.observe(batch(i, translated)).items()} for i in range(first, first + steps)]
+    found = []
+    for i in range(first, first + steps):
+        spreads = watch.observe(torch.arange(i * 4, i * 4 + 4), made(i, translated))
+        found.append({name: float(value) for name, value in spreads.items()})
     run.boards.finish()
     return found
 
@@ -70,13 +68,13 @@ def test_pictures_are_drawn_at_the_first_the_last_and_every_nth_iteration(tmp_pa
     assert names == [f"{i:08d}" for i in (4, 100, 200, 300, 400)]
     with Image.open(tmp_path / PROGRESS / "00000100.png") as picture:
         pixels = np.asarray(picture).astype(int)
-    first = batch(24)["real"]  # rows of source, its translation, itself again; 16 pixels drawn 320 wide
-    for row, domain in enumerate(("source", "target")):
+    first = made(24)  # rows of source, its translation, itself again; 16 pixels drawn 320 wide
+    for row, images in enumerate((first.real_s, first.real_t)):
         for column, sign in enumerate((1, -1, 1)):
             x, y = 6 + column * 326, row * (pixels.shape[0] // 2) + 30
             shown = pixels[y + 20 : y + 320 : 20, x + 10 : x + 320 : 20].mean()
-            expected = ((sign * first[domain][0].numpy() + 1) * 127.5).mean()
-            assert shown == pytest.approx(expected, abs=12), (domain, column)
+            expected = ((sign * images[0].numpy() + 1) * 127.5).mean()
+            assert shown == pytest.approx(expected, abs=12), (row, column)
     read = EventAccumulator(str(tmp_path / "translate/tensorboard"), size_guidance={"images": 0})
     read.Reload()
     assert [event.step for event in read.Images("translation")] == [4, 100, 200, 300, 400]
@@ -111,7 +109,7 @@ def test_a_collapsed_generator_is_told_once_and_is_in_the_report(
 def test_a_translation_that_is_not_finite_is_told_wherever_it_was(tmp_path: Path) -> None:
     def broken(x: Tensor) -> Tensor:
         spoiled = x.clone()
-        if float(x[0, 0, 0, 0]) == float(batch(2)["real"]["source"][0, 0, 0, 0]):  # the third step's, one pixel
+        if float(x[0, 0, 0, 0]) == float(made(2).real_s[0, 0, 0, 0]):  # the third step's, one pixel
             spoiled[0, 0, 5, 5] = float("nan")
         return spoiled
 
