@@ -20,6 +20,7 @@ from cirn_dist.cli_run import Json, demo, run
 from cirn_dist.cli_shards import bench_app, pack, shards_app
 from cirn_dist.cli_sweep import sweep_app
 from cirn_dist.errors import CirnError
+from cirn_dist.report.terminal import show
 
 app = typer.Typer(
     help="Distributed unsupervised domain adaptation for semantic segmentation: the CIRN paper.",
@@ -64,15 +65,13 @@ def report(
     json: Json = None,
 ) -> None:
     """Write a run's report.html; of several runs, print mean and spread over their seeds."""
-    from rich.console import Console
-
     from cirn_dist.report.html import write_report
     from cirn_dist.report.summary import summarise_seeds
 
     if len(runs) == 1:
         print(write_report(runs[0]))
     summary = summarise_seeds(runs)
-    Console().print(summary)
+    show(summary)
     if json is not None:
         json.write_text(summary.model_dump_json(indent=2), encoding="utf-8")
 
@@ -86,15 +85,13 @@ def import_weights(
     json: Json = None,
 ) -> None:
     """Convert another project's weights for model.weights or model.segmenter, and say what matched."""
-    from rich.console import Console
-
     from cirn_dist.data.labels import label_space
     from cirn_dist.models.imported import import_file
     from cirn_dist.report.weights import import_table
 
     made = out or file.with_suffix(".safetensors" if file.suffix != ".safetensors" else ".imported.safetensors")
     found = import_file(file, made, backbone=backbone, space=label_space(space))
-    Console().print(import_table(found))
+    show(import_table(found))
     if json is not None:
         json.write_text(json_module.dumps(dataclasses.asdict(found), indent=1, default=str), encoding="utf-8")
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from cirn_dist.errors import ConfigError
+from cirn_dist.report.terminal import Listing, show
 
 if TYPE_CHECKING:
     from cirn_dist.engine.bench import Scaling
@@ -58,16 +57,15 @@ def bench_scale(
         name: [predict(work, r, smallest_batch(r, batch), gpus_per_node, inside, link) for r in _PREDICTED]
         for name, link in networks.items()
     }
-    console = Console()
-    console.print(measured_table(found))
-    console.print(predicted_table(predicted, work.image, gpus_per_node, intra))
+    show(measured_table(found))
+    show(predicted_table(predicted, work.image, gpus_per_node, intra))
     if json is not None:
         from cirn_dist.report.results import replace_text
 
         replace_text(json, json_module.dumps(as_json(found, predicted), indent=1))
 
 
-def measured_table(found: Scaling) -> Table:
+def measured_table(found: Scaling) -> Listing:
     """Lay out what was measured, the model's speed beside it; times in milliseconds per step."""
     titles = ("ranks", "images/s", "efficiency", "model\nimages/s", "step\nms", "waiting\nfor data", "all-\nreduce",
               "not\nhidden", "reduced\nMB")  # fmt: skip
@@ -83,7 +81,7 @@ def measured_table(found: Scaling) -> Table:
     return table
 
 
-def predicted_table(predicted: dict[str, list[Prediction]], image: float, gpus_per_node: int, intra: str) -> Table:
+def predicted_table(predicted: dict[str, list[Prediction]], image: float, gpus_per_node: int, intra: str) -> Listing:
     """Lay out the model's images/s and efficiency for larger worlds, one column per network."""
     title = f"predicted, images/s: {_ms(image)} ms per image, {gpus_per_node} GPUs per node, {intra} inside"
     table = _table(title, ("GPUs", "images\nper step", *(f"between nodes\n{name} Gbit/s" for name in predicted)))
@@ -93,9 +91,8 @@ def predicted_table(predicted: dict[str, list[Prediction]], image: float, gpus_p
     return table
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, collapse_padding=True, padding=(0, 2, 0, 0))
-    table.title, table.title_justify, table.caption_justify = title, "left", "left"
+def _table(title: str, columns: Sequence[str]) -> Listing:
+    table = Listing(title=title, ruled=False, collapse_padding=True, padding=(0, 2, 0, 0), caption_justify="left")
     for column in columns:
         table.add_column(column, justify="right")
     return table

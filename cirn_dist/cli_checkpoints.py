@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
+
+from cirn_dist.report.terminal import show
 
 Folder = Annotated[Path, typer.Argument(help="The folder of a run.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.")]
@@ -34,7 +35,7 @@ def show_run(folder: Folder, json: Json = None) -> None:
     from cirn_dist.report.lineage import lineage_tree
 
     found = lineage(folder)
-    Console().print(lineage_tree(found))
+    show(lineage_tree(found))
     _write(json, found.to_json() | {"problems": found.problems()})
     if found.problems():
         raise typer.Exit(1)
@@ -47,7 +48,7 @@ def list_checkpoints(folder: Folder, stage: Stage = None, json: Json = None) -> 
     from cirn_dist.report.checkpoints import inventory_table
 
     found = inventory(folder, stage)
-    Console().print(inventory_table(found))
+    show(inventory_table(found))
     _write(json, [entry.model_dump(mode="json") for entry in found])
 
 
@@ -58,7 +59,7 @@ def verify(folder: Folder, stage: Stage = None, json: Json = None) -> None:
     from cirn_dist.report.checkpoints import verified_table
 
     found = inventory(folder, stage, check=True)
-    Console().print(verified_table(found))
+    show(verified_table(found))
     _write(json, [entry.model_dump(mode="json") for entry in found])
     if any(entry.problem for entry in found):
         raise typer.Exit(1)
@@ -76,7 +77,7 @@ def show_checkpoint(
     from cirn_dist.report.checkpoints import contents_table
 
     found = contents(folder, stage, step)
-    Console().print(contents_table(found))
+    show(contents_table(found))
     _write(json, [entry.model_dump(mode="json") for entry in found])
 
 
@@ -105,7 +106,7 @@ def bench_checkpoint(
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=out) as folder:
         progress = Progress([(STAGE, STAGE)], quiet=True)
         found = bench_saves(Run(settings, Path(folder), runtime, progress, StopRequest(Path(folder) / "STOP")), saves)
-    Console().print(save_bench_table(dataclasses.asdict(found)))
+    show(save_bench_table(dataclasses.asdict(found)))
     _write(json, dataclasses.asdict(found))
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
+
+from cirn_dist.report.terminal import show
 
 
 def doctor(
@@ -21,9 +22,8 @@ def doctor(
     from cirn_dist.doctor import examine
     from cirn_dist.report.doctor import findings_table
 
-    console = Console()
     findings = examine(out)
-    console.print(findings_table(findings))
+    show(findings_table(findings))
     broken = any(one.broken for one in findings)
     if config is not None and not broken:
         import torch
@@ -41,6 +41,6 @@ def doctor(
         gpu = machine.device == "cuda"
         available = torch.cuda.get_device_properties(0).total_memory if gpu else None
         estimates = footprints(settings, chosen, machine.device)
-        console.print()
-        console.print(memory_table(estimates, chosen, available))
+        show()
+        show(memory_table(estimates, chosen, available))
     raise typer.Exit(1 if broken else 0)

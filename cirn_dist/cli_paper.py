@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cirn_dist.cli_checkpoints import RunOr, show_run
+from cirn_dist.report.terminal import show
 
 show_app = typer.Typer(cls=RunOr, help="Show what a run would be, or what a run was made of.", no_args_is_help=True)
 show_app.command("run")(show_run)
@@ -32,7 +32,7 @@ def show_config(
     settings = load(config, overrides or [])
     judged = list(judge(flatten(settings.model_dump(mode="json"))))
     if paper:
-        Console().print(settings_table(judged))
+        show(settings_table(judged))
     else:
         print(dump(settings), end="")
     if json is not None:
@@ -45,4 +45,4 @@ def tables(runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")])
     from cirn_dist.report.published_tables import Run
     from cirn_dist.report.published_tables import tables as layout
 
-    Console().print(layout([Run.read(folder) for folder in runs]))
+    show(layout([Run.read(folder) for folder in runs]))

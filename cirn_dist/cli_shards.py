@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cirn_dist.errors import ConfigError, DataError
+from cirn_dist.report.terminal import show
 
 shards_app = typer.Typer(help="Look at, check and repair shard sets.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
@@ -52,7 +52,7 @@ def pack(
             shard_mb=shard_size,
             progress=count,
         )
-    Console().print(info_table(info(made.path)))
+    show(info_table(info(made.path)))
     _write(json, dataclasses.asdict(info(made.path)))
 
 
@@ -63,7 +63,7 @@ def show_info(folder: Folder, json: Json = None) -> None:
     from cirn_dist.report.shards import info_table
 
     found = info(folder)
-    Console().print(info_table(found))
+    show(info_table(found))
     _write(json, dataclasses.asdict(found))
 
 
@@ -75,7 +75,7 @@ def verify(folder: Folder, workers: Workers = _CORES, json: Json = None) -> None
 
     with counting("verifying") as count:
         found = verify_set(folder, workers=workers, progress=count)
-    Console().print(bad_table(found))
+    show(bad_table(found))
     _write(json, dataclasses.asdict(found))
     if not found.ok:
         raise DataError(
@@ -99,7 +99,7 @@ def index(
 
     with counting("indexing") as count:
         index_foreign(folder, image=image, label=label, space=space, workers=workers, progress=count)
-    Console().print(info_table(info(folder)))
+    show(info_table(info(folder)))
     _write(json, dataclasses.asdict(info(folder)))
 
 
@@ -116,10 +116,9 @@ def repair(
 
     with counting("repairing") as count:
         made = repair_set(folder, out, workers=workers, progress=count)
-    console = Console()
-    console.print(f"{len(made.shards):,} samples in {made.shards.path}, {len(made.left_out):,} left out")
+    show(f"{len(made.shards):,} samples in {made.shards.path}, {len(made.left_out):,} left out")
     if made.left_out:
-        console.print(bad_lines(made.left_out))
+        show(bad_lines(made.left_out))
     left_out = [dataclasses.asdict(one) for one in made.left_out]
     _write(json, {"path": str(made.shards.path), "samples": len(made.shards), "left_out": left_out})
 
@@ -136,7 +135,7 @@ def bench_data(
 
     with counting("measuring") as count:
         found = measure(folder, seconds=seconds, workers=sorted({1, _CORES}), progress=count)
-    Console().print(bench_table(found))
+    show(bench_table(found))
     _write(json, dataclasses.asdict(found))
 
 

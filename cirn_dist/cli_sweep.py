@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cirn_dist.cli_run import DryRun, Json, Minutes, Until, begin
 from cirn_dist.errors import ConfigError
+from cirn_dist.report.terminal import show
 from cirn_dist.sweep import point, points
 
 sweep_app = typer.Typer(help="Many runs from one file: by K, by a weight, by seed.", no_args_is_help=True)
@@ -73,7 +73,7 @@ def collect_points(sweep: Name, seeds: Seeds = "", out: Folder = None, json: Jso
     found = points(sweep, _numbers(seeds))
     tasks = {one.base: task_of(load(one.base).model_dump(mode="json")) for one in found}
     collected = collect(sweep, found, tasks, _folder(sweep, out))
-    Console().print(collected)
+    show(collected)
     if json is not None:
         json.write_text(collected.model_dump_json(indent=1), encoding="utf-8")
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cirn_dist.checkpoint.inventory import Contents, Entry
 from cirn_dist.checkpoint.saves import Save
 from cirn_dist.report.table import DASH, percent
+from cirn_dist.report.terminal import Listing
 
 
 def saves_line(saves: Sequence[Save]) -> Text:
@@ -32,11 +33,11 @@ def inventory_table(entries: Sequence[Entry]) -> RenderableType:
     """Lay out checkpoints: how far each is, why it stays, what its save cost."""
     if not entries:
         return Text("no checkpoints yet", style="dim")
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table = Listing(ruled=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("Stage", no_wrap=True)
     for heading in ("Step", "Iteration", "Score, %", "MiB", "Stall, ms", "Write, s"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Kept as", min_width=16)
+    table.add_column("Kept as", overflow="fold")
     stage = None
     for entry in entries:
         if stage is not None and entry.stage != stage:
@@ -61,7 +62,7 @@ def verified_table(entries: Sequence[Entry]) -> RenderableType:
     size = sum(entry.bytes for entry in entries) / 2**20
     if not damaged:
         return Text(f"{len(entries)} checkpoints read, {size:,.1f} MiB, nothing wrong", style="green")
-    table = Table("Stage", "Checkpoint", "Problem", box=None, pad_edge=False, header_style="bold")
+    table = Listing("Stage", "Checkpoint", Column("Problem", overflow="fold"), ruled=False, header_style="bold")
     for entry in damaged:
         table.add_row(entry.stage, entry.path.name, Text(str(entry.problem), style="red"))
     return Group(Text(f"{len(damaged)} of {len(entries)} checkpoints are damaged", style="red"), table)
@@ -84,7 +85,7 @@ def contents_table(found: Sequence[Contents]) -> RenderableType:
             facts.add_row("starts from", f"{name}: {record['path']}  {record['fingerprint'][:12]}")
         for name, fingerprint in state["data"].items():
             facts.add_row("trained on", f"{name}: {fingerprint[:12]}")
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Listing(ruled=False, header_style="bold")
         table.add_column("Component", no_wrap=True)
         for heading in ("Tensors", "Numbers", "MiB"):
             table.add_column(heading, justify="right")
@@ -99,7 +100,7 @@ def contents_table(found: Sequence[Contents]) -> RenderableType:
 def save_bench_table(found: Mapping[str, Any]) -> RenderableType:
     """Lay out what saving and resuming cost."""
     size = f"{found['parameters'] / 1e6:.1f} M parameters, {found['bytes'] / 2**20:,.0f} MiB with the optimizers"
-    table = Table(title=f"{size}, {found['device']}", title_justify="left", box=None, pad_edge=False, show_header=False)
+    table = Listing(title=f"{size}, {found['device']}", ruled=False, show_header=False)
     for name, value in (
         ("training stands still for a save", f"{found['stall_ms']:.1f} ms"),
         ("    the first one, which takes the memory", f"{found['first_stall_ms']:.1f} ms"),

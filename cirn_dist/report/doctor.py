@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cirn_dist.report.terminal import Listing
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -71,8 +73,9 @@ def memory_table(footprints: Sequence[Footprint], precision: str, available: int
         precision: what it is estimated for.
         available: of the GPU, in bytes; a stage that needs more is marked.
     """
-    table = Table("Stage", "Largest image", "Parameters", "Gradients", "Optimizer", "Activations", "Peak", box=None,
-                  pad_edge=False)  # fmt: skip
+    table = Listing(
+        "Stage", "Largest image", "Parameters", "Gradients", "Optimizer", "Activations", "Peak", ruled=False
+    )
     for column in table.columns[2:]:
         column.justify = "right"
     for one in footprints:

@@ -42,7 +42,7 @@ def _grow(tree: Tree, role: str, node: Node, seen: set[int]) -> None:
 
 
 def _label(role: str, node: Node, *, again: bool) -> Text:
-    text = Text(no_wrap=True, overflow="ellipsis").append(f"{role}: " if role else "", style="dim")
+    text = Text(overflow="fold").append(f"{role}: " if role else "", style="dim")
     text.append(node.name, style=_STYLES.get(node.kind, ""))
     if again:
         return text.append("  (above)", style="dim")
@@ -51,6 +51,5 @@ def _label(role: str, node: Node, *, again: bool) -> Text:
     if node.fingerprint and not node.problem:
         text.append(f"  {node.fingerprint[:SHORT]}", style="dim")
     if node.problem:
-        text.no_wrap = False
         text.append(f"  ✗ {node.problem}", style="red")
     return text

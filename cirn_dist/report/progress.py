@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cirn_dist.errors import Stopped
+from cirn_dist.report.terminal import standard_output
 
 PLAIN_INTERVAL = 10.0
 
@@ -63,7 +63,7 @@ class Progress:
     ) -> None:
         self._stages = {name: _Stage(title) for name, title in stages}
         self._quiet, self._clock, self._notice = quiet, clock, notice
-        self._console = console or _console()
+        self._console = console or standard_output()
         self._live: Live | None = None
         self._current: str | None = None
         self._spinner = Spinner("dots", style="cyan")
@@ -204,8 +204,3 @@ def _duration(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-def _console() -> Console:
-    # Rich takes FORCE_COLOR for a terminal; a log file must stay plain whatever the environment says.
-    return Console() if sys.stdout.isatty() else Console(force_terminal=False, no_color=True)

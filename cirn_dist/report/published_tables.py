@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from cirn_dist.data.labels import label_space
 from cirn_dist.report.published import ABLATION, BY_K, CIRN, MEANS, SOURCE_ONLY, Task
 from cirn_dist.report.results import Results, Row, read_results
 from cirn_dist.report.table import DASH, percent
+from cirn_dist.report.terminal import Listing
 from cirn_dist.yamlfile import read_mapping
 
 TITLES: dict[Task, str] = {"gta5": "GTAV to Cityscapes", "synthia": "SYNTHIA to Cityscapes"}
@@ -75,8 +74,8 @@ def mean_over(row: Row, classes: Sequence[str], task: Task) -> tuple[float | Non
     return sixteen, row.subsets.get("synthia13")
 
 
-def _classes(task: Task, runs: Sequence[Run]) -> Table:
-    table = _table(f"{NUMBERS[task]}: {TITLES[task]}, IoU in %")
+def _classes(task: Task, runs: Sequence[Run]) -> Listing:
+    table = Listing(title=f"{NUMBERS[task]}: {TITLES[task]}, IoU in %")
     table.add_column("Class", no_wrap=True)
     for title in ("paper: source only", "paper: CIRN"):
         table.add_column(title, justify="right")
@@ -95,8 +94,8 @@ def _classes(task: Task, runs: Sequence[Run]) -> Table:
     return table
 
 
-def _by_k(runs: Sequence[Run]) -> Table:
-    table = _table("Table 3: mIoU of stage 2 by K, %")
+def _by_k(runs: Sequence[Run]) -> Listing:
+    table = Listing(title="Table 3: mIoU of stage 2 by K, %")
     table.add_column("K")
     for task in get_args(Task):
         table.add_column(f"paper: {TITLES[task]}", justify="right")
@@ -111,8 +110,8 @@ def _by_k(runs: Sequence[Run]) -> Table:
     return table
 
 
-def _ablation(runs: Sequence[Run]) -> Table:
-    table = _table("Table 4: mIoU by what is in, %")
+def _ablation(runs: Sequence[Run]) -> Listing:
+    table = Listing(title="Table 4: mIoU by what is in, %")
     table.add_column("")
     for task in get_args(Task):
         table.add_column(f"paper: {TITLES[task]}", justify="right")
@@ -137,7 +136,3 @@ def _iou(run: Run, row: Row, name: str) -> float | None:
 
 def _number(value: float | None) -> str:
     return DASH if value is None else f"{value:.1f}"
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from cirn_dist.paper import Judged
+from cirn_dist.report.terminal import Listing
 
 SOURCES = {"paper": "paper", "lineage": "its lineage", "ours": "our choice"}
 
 
-def settings_table(settings: Iterable[Judged]) -> Table:
+def settings_table(settings: Iterable[Judged]) -> Listing:
     """Lay out each setting, its value, what the paper or its lineage says, and whether it departs from that."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Listing()
     table.add_column("Setting", no_wrap=True)
     table.add_column("Value", overflow="fold")
     table.add_column("Source", no_wrap=True)

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cirn_dist.data.bench import Bench
 from cirn_dist.data.check import Bad
 from cirn_dist.data.info import Info
 from cirn_dist.data.verify import Verified
+from cirn_dist.report.terminal import Listing
 
 
 class Counter:
@@ -75,9 +76,9 @@ def bad_table(found: Verified) -> RenderableType:
     )
 
 
-def bad_lines(bad: Sequence[Bad]) -> Table:
+def bad_lines(bad: Sequence[Bad]) -> Listing:
     """Lay out bad samples: shard, key, field, reason."""
-    table = Table("Shard", "Key", "Field", "Reason", box=None, pad_edge=False)
+    table = Listing("Shard", "Key", "Field", Column("Reason", overflow="fold"), ruled=False)
     for one in bad:
         table.add_row(one.shard, one.key or "", one.field or "", one.reason)
     return table
@@ -85,7 +86,7 @@ def bad_lines(bad: Sequence[Bad]) -> Table:
 
 def bench_table(bench: Bench) -> RenderableType:
     """Lay out reading rates beside the bare decoders' and webdataset's."""
-    table = Table("images/s, one process on one thread", "", "ratio", box=None, pad_edge=False)
+    table = Listing("images/s, one process on one thread", "", "ratio", ruled=False)
     rows = [("Pillow, decode and resize only", bench.pillow)]
     if bench.torchvision is not None:
         rows.append(("torchvision, decode and resize only", bench.torchvision))

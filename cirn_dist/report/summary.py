@@ -7,13 +7,12 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from pydantic import BaseModel, ConfigDict
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from cirn_dist.errors import DataError
 from cirn_dist.report.results import Results, read_results
 from cirn_dist.report.table import COLUMNS, DASH, miou_cells
+from cirn_dist.report.terminal import Listing
 
 
 class Spread(BaseModel):
@@ -60,9 +59,9 @@ class Summary(BaseModel):
         lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
         return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines) + "\n"
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> Listing:
         title = f"Target mIoU, %: mean ± standard deviation, lowest..highest of {len(self.seeds)} seeds"
-        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table = Listing(title=title, padding=(0, 1, 0, 0))
         head, *rows = self._grid("{mean} ± {std}\n{low}..{high}")  # in two lines six columns fit a terminal
         for i, heading in enumerate(head):
             table.add_column(heading, justify="right" if i else "left")

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from cirn_dist.errors import DataError
@@ -17,6 +15,7 @@ from cirn_dist.report.published import ABLATION, BY_K, Task
 from cirn_dist.report.published_tables import Run, headline
 from cirn_dist.report.summary import Spread
 from cirn_dist.report.table import DASH
+from cirn_dist.report.terminal import Listing
 from cirn_dist.sweep import Point, short
 
 K, CIR = "model.acm.k", "with_cir"
@@ -138,8 +137,8 @@ def _setting(values: Mapping[str, Any]) -> str:
     return ", ".join(str(value) if len(varied) == 1 else f"{key} {value}" for key, value in varied.items())
 
 
-def _progress(points: Sequence[Progress]) -> Table:
-    table = _table("Points")
+def _progress(points: Sequence[Progress]) -> Listing:
+    table = Listing(title="Points")
     for heading, justify in (("", "right"), ("Run", "left"), ("State", "left"), ("Scored up to", "left")):
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for point in points:
@@ -147,9 +146,9 @@ def _progress(points: Sequence[Progress]) -> Table:
     return table
 
 
-def _by_setting(title: str, by: str, cells: Sequence[Cell]) -> Table:
+def _by_setting(title: str, by: str, cells: Sequence[Cell]) -> Listing:
     bases = dict.fromkeys(cell.base for cell in cells)
-    table = _table(title)
+    table = Listing(title=title)
     table.add_column(by)
     for base in bases:
         table.add_column("paper", justify="right")
@@ -160,8 +159,8 @@ def _by_setting(title: str, by: str, cells: Sequence[Cell]) -> Table:
     return table
 
 
-def _by_row(title: str, by: str, cells: Sequence[Cell]) -> Table:
-    table = _table(title)
+def _by_row(title: str, by: str, cells: Sequence[Cell]) -> Listing:
+    table = Listing(title=title)
     table.add_column("", no_wrap=True)
     table.add_column("paper", justify="right")
     for setting in dict.fromkeys(cell.setting for cell in cells):
@@ -182,7 +181,3 @@ def _ours(cell: Cell) -> str:
 
 def _number(value: float | None) -> str:
     return DASH if value is None else f"{value:.1f}"
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)

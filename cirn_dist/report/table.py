@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from cirn_dist.report.results import Results, Row, Scores
+from cirn_dist.report.terminal import Listing
 
 DASH = "–"
 CHOSEN_BY_LABELS = "The best is chosen by the target's labels: it is not an unsupervised result, the last is."
@@ -57,9 +56,9 @@ def _chosen(results: Results) -> list[Text]:
     return [Text(line, style="dim") for line in lines]
 
 
-def pseudo_label_table(summary: Mapping[str, Any]) -> Table:
+def pseudo_label_table(summary: Mapping[str, Any]) -> Listing:
     """Lay out the share of each class's predicted pixels that became pseudo labels, and from which confidence on."""
-    table = _empty("Pseudo labels")
+    table = Listing(title="Pseudo labels")
     table.add_column("Class", no_wrap=True)
     for heading in ("Predicted, %", "Kept, %", "Confidence"):
         table.add_column(heading, justify="right")
@@ -69,8 +68,8 @@ def pseudo_label_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def _stages(results: Results) -> Table:
-    table = _empty("Target mIoU, %")
+def _stages(results: Results) -> Listing:
+    table = Listing(title="Target mIoU, %")
     table.add_column("Stage", overflow="fold")
     for heading in COLUMNS:
         table.add_column(heading, justify="right", min_width=5)
@@ -81,8 +80,8 @@ def _stages(results: Results) -> Table:
     return table
 
 
-def _classes(results: Results) -> Table:
-    table = _empty("Target IoU per class, %")
+def _classes(results: Results) -> Listing:
+    table = Listing(title="Target IoU per class, %")
     table.add_column("Class", no_wrap=True)
     for row in results.rows:
         table.add_column(Text(row.title), justify="right", min_width=5)
@@ -104,7 +103,3 @@ def class_rows(results: Results) -> list[tuple[float | None, ...]]:
 def _marked(values: Sequence[float | None]) -> Iterator[Text]:
     winners = best(values)
     return (Text(percent(value), style="bold" if i in winners else "") for i, value in enumerate(values))
-
-
-def _empty(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from cirn_dist.models.imported import Imported
+from cirn_dist.report.terminal import Listing
 
 SHOWN = 6
 
 
 def import_table(found: Imported) -> RenderableType:
     """Lay out the parts that matched, what was left out, and how to use the file."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Listing()
     table.add_column("Part")
     table.add_column("Tensors", justify="right")
     table.add_column("Parameters", justify="right")
