@@ -82,7 +82,7 @@ def begin(
     settings = load(config, overrides)
     folder = out or Path("runs") / settings.name
     if dry_run:
-        from cirn_dist.pipeline import stage_titles
+        from cirn_dist.chain import stage_titles
 
         print(folder, *(stage for stage, _ in stage_titles(settings)), sep="\n")
         return

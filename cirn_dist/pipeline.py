@@ -11,14 +11,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from cirn_dist.config import Adapt, Config, SegmenterTraining
+from cirn_dist.chain import (
+    TableRow,
+    adapt_control,
+    adapts_from_cir,
+    cir_control,
+    has_source_control,
+    of_round,
+    rounds,
+    stage_titles,
+    table_rows,
+)
 from cirn_dist.data.index import ShardSet
 from cirn_dist.domains import Domains, open_domains
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import ConfigError, nearest
 from cirn_dist.report.results import Control, Results, Row, write_results
 from cirn_dist.stages.adapt import adapt
-from cirn_dist.stages.parts import of_round
 from cirn_dist.stages.pseudo_label import pseudo_label
 from cirn_dist.stages.quality import measure_quality
 from cirn_dist.stages.render import render
@@ -26,59 +35,6 @@ from cirn_dist.stages.scoring import StageScores, score_stage, write_cir_panels
 from cirn_dist.stages.self_train import self_train
 from cirn_dist.stages.source import train_supervised
 from cirn_dist.stages.translate import translate
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """A row of the results table: a trained stage, and the stage that is its control."""
-
-    stage: str
-    title: str
-    control: str | None = None
-    control_title: str = ""
-
-
-def stage_titles(config: Config) -> list[tuple[str, str]]:
-    """Return (name, title) of every stage a configuration runs, in order."""
-    controls = config.controls
-    cir = [("render", "Rendering the CIR"), ("cir", "CIR")] if config.with_cir else []
-    if config.with_cir and config.translate.method == "cyclegan":
-        cir.insert(0, ("translate", "CycleGAN"))
-    ass = "CIR + ASS" if config.with_cir else "ASS"
-    return [
-        ("data", "Shard sets"),
-        ("source", "Source only"),
-        *([("source_control", "  control: source, longer")] if controls and _has_source_control(config) else []),
-        *cir,
-        *([("cir_control", "  control: CIR, longer")] if controls and _adapts_from_cir(config) else []),
-        ("adapt", ass),
-        *([("adapt_control", f"  control: {ass}, longer")] if controls else []),
-        *(
-            (of_round(stage, number), title + ("" if number == 1 else f", round {number}"))
-            for number in _rounds(config)
-            for stage, title in (("pseudo_label", "Pseudo labels"), ("self_train", f"{ass} + ST"))
-        ),
-    ]
-
-
-def table_rows(config: Config) -> list[TableRow]:
-    """Return the rows of Table 4 a configuration fills, each with its control of the same length.
-
-    The CIR row is supervised training on the CIR without adaptation: the control of stage 2. Where stage 2 goes on from
-    it, the control goes on from it as well, for as long.
-    """
-    titles = dict(stage_titles(config))
-    longer = "source_control" if _has_source_control(config) else "source"
-    controls = {
-        "cir": (longer, "source, trained as long"),
-        "adapt": (("cir_control" if _adapts_from_cir(config) else "cir"), "CIR, trained as long")
-        if config.with_cir
-        else (longer, "source, trained as long"),
-        of_round("self_train", config.pseudo_label.rounds): ("adapt_control", f"{titles['adapt']}, trained as long"),
-    }
-    scored = ["source", *(["cir"] if config.with_cir else []), "adapt"]
-    scored += [of_round("self_train", number) for number in _rounds(config)]
-    return [TableRow(stage, titles[stage], *(controls.get(stage, ()) if config.controls else ())) for stage in scored]
 
 
 def run_pipeline(run: Run, until: str | None = None) -> Results:
@@ -119,17 +75,17 @@ class _Walk:
         self.finish("data", f"{len(source):,} source, {len(target):,} target images")
 
         self.train("source", lambda: train_supervised(run, "source", source, config.source, scored))
-        if config.controls and _has_source_control(config):
+        if config.controls and has_source_control(config):
             self.train("source_control", lambda: train_supervised(run, "source_control", source, config.cir, scored))
         cir = self.intermediate() if config.with_cir else source
-        if config.controls and _adapts_from_cir(config):
+        if config.controls and adapts_from_cir(config):
             plain = cir_control(config)
             self.train("cir_control", lambda: train_supervised(run, "cir_control", cir, plain, scored))
         self.train("adapt", lambda: adapt(run, "adapt", cir, target, config.adapt, scored))
         if config.controls:
             longer = adapt_control(config)
             self.train("adapt_control", lambda: adapt(run, "adapt_control", cir, target, longer, scored))
-        for number in _rounds(config):
+        for number in rounds(config):
             labelled = self.make(of_round("pseudo_label", number), partial(pseudo_label, run, target, number))
             self.train(of_round("self_train", number), partial(self_train, run, cir, labelled, number, scored))
         return self.results()
@@ -205,32 +161,3 @@ class _Walk:
             seconds=self.seconds[row.stage],
             **dict(found.plain),
         )
-
-
-def cir_control(config: Config) -> SegmenterTraining:
-    """Return stage 2's settings without its idea: supervised training on the CIR that goes on from the CIR row."""
-    return SegmenterTraining(**{key: getattr(config.adapt, key) for key in SegmenterTraining.model_fields})
-
-
-def adapt_control(config: Config) -> Adapt:
-    """Return stage 2's settings, going on from its end for as long as stage 3's rounds last: the control of stage 3.
-
-    Learning rate, optimizer and augmentation are stage 3's, so that the pseudo labels are the only difference.
-    """
-    same = ("optimizer", "lr", "momentum", "weight_decay", "power", "warmup", "augment", "clip_norm")
-    kept = {key: getattr(config.self_train, key) for key in same}
-    iterations = config.self_train.iterations * config.pseudo_label.rounds
-    return config.adapt.model_copy(update={"init": "adapt", "iterations": iterations} | kept)
-
-
-def _rounds(config: Config) -> range:
-    return range(1, config.pseudo_label.rounds + 1)
-
-
-def _adapts_from_cir(config: Config) -> bool:
-    return config.with_cir and config.adapt.init == "cir"
-
-
-def _has_source_control(config: Config) -> bool:
-    """Whether training on the source as the CIR row trains on the CIR differs from the source stage itself."""
-    return config.cir != config.source

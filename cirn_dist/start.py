@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import cirn_dist
+from cirn_dist.chain import stage_titles
 from cirn_dist.checkpoint.claim import claim_settings, clear_leftovers
 from cirn_dist.checkpoint.lock import RunLock
 from cirn_dist.config import Config, flatten
@@ -26,7 +27,7 @@ from cirn_dist.engine.signals import PREEMPTED, STOP, StopRequest
 from cirn_dist.engine.watchdog import HANG_EXIT_CODE
 from cirn_dist.engine.zero import assert_usable
 from cirn_dist.errors import CirnError, ConfigError, Stopped
-from cirn_dist.pipeline import run_pipeline, stage_titles
+from cirn_dist.pipeline import run_pipeline
 from cirn_dist.report.boards import require
 from cirn_dist.report.html import write_report
 from cirn_dist.report.progress import Progress

@@ -59,11 +59,6 @@ def load_segmenter(run: Run, stage: str) -> Segmenter:
     return segmenter.to(memory_format=torch.channels_last).to(run.runtime.device).eval().requires_grad_(False)
 
 
-def of_round(stage: str, number: int) -> str:
-    """Return the name of a stage in a later round of stage 3; the first has the plain name."""
-    return stage if number == 1 else f"{stage}_{number}"
-
-
 def initial_segmenter(
     run: Run, init: str, *, with_acm: bool, acm_start: str = "random"
 ) -> tuple[Segmenter, dict[str, str]]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cirn_dist.chain import of_round
 from cirn_dist.data.decode import encode_label
 from cirn_dist.data.index import LABEL, Sample, ShardSet
 from cirn_dist.engine.run import Run
@@ -24,7 +25,7 @@ from cirn_dist.report.table import pseudo_label_table
 from cirn_dist.stages.derived import derive_set, derived_set
 from cirn_dist.stages.evaluate import predict
 from cirn_dist.stages.images import batches, read_images
-from cirn_dist.stages.parts import load_segmenter, of_round
+from cirn_dist.stages.parts import load_segmenter
 from cirn_dist.stages.selection import (
     BINS,
     Counts,

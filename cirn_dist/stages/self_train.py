@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from cirn_dist import losses
+from cirn_dist.chain import of_round
 from cirn_dist.config import Adapt
 from cirn_dist.data.index import ShardSet
 from cirn_dist.engine.loop import Training, fit
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Pass
 from cirn_dist.stages.adversary import Adversary, probabilities
-from cirn_dist.stages.parts import initial_segmenter, of_round, predicted, segmenter_player, stream
+from cirn_dist.stages.parts import initial_segmenter, predicted, segmenter_player, stream
 from cirn_dist.stages.validation import validation
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 from conftest import MINI
 
+from cirn_dist.chain import stage_titles
 from cirn_dist.config import Config
 from cirn_dist.configfile import load
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.signals import StopRequest
-from cirn_dist.pipeline import stage_titles
 from cirn_dist.report.progress import Progress
 
 

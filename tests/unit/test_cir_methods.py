@@ -14,6 +14,7 @@ from PIL import Image
 from stagerun import settings, stage_run
 from test_fourier import np_fda
 
+from cirn_dist.chain import stage_titles
 from cirn_dist.data.decode import encode_image, encode_label, open_image
 from cirn_dist.data.index import ShardSet
 from cirn_dist.data.labels import label_space
@@ -21,7 +22,6 @@ from cirn_dist.data.writer import finish, write_shard
 from cirn_dist.domains import Domains, open_domains
 from cirn_dist.engine.signals import StopRequest
 from cirn_dist.errors import ConfigError, DataError, Stopped
-from cirn_dist.pipeline import stage_titles
 from cirn_dist.seeds import derive
 from cirn_dist.stages.render import render
 

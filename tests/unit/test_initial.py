@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from cirn_dist.chain import cir_control, stage_titles, table_rows
 from cirn_dist.configfile import load
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.signals import StopRequest
-from cirn_dist.pipeline import cir_control, stage_titles, table_rows
 from cirn_dist.report.progress import Progress
 from cirn_dist.stages.parts import initial_segmenter
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from stagerun import logged, settings, stage_run
 
+from cirn_dist.chain import adapt_control, stage_titles, table_rows
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.config import PseudoLabel
 from cirn_dist.domains import Domains, open_domains
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import ConfigError
-from cirn_dist.pipeline import adapt_control, stage_titles, table_rows
 from cirn_dist.stages.adapt import adapt
 from cirn_dist.stages.pseudo_label import pseudo_label
 from cirn_dist.stages.selection import (
