@@ -23,18 +23,18 @@ def show_config(
     paper: Annotated[bool, typer.Option("--paper", help="Each value beside what the paper says of it.")] = False,
     json: Annotated[Path | None, typer.Option("--json", help="Also write the comparison to this file.")] = None,
 ) -> None:
-    """Print a whole configuration, every default filled in."""
+    """Print a whole configuration, every default filled in and described; it can be saved and run."""
     from cirn_dist.config import flatten
-    from cirn_dist.configfile import dump, load
+    from cirn_dist.configfile import load
     from cirn_dist.paper import judge
-    from cirn_dist.report.settings import settings_table
+    from cirn_dist.report.settings import described, settings_table
 
     settings = load(config, overrides or [])
     judged = list(judge(flatten(settings.model_dump(mode="json"))))
     if paper:
         show(settings_table(judged))
     else:
-        print(dump(settings), end="")
+        print(described(settings), end="")
     if json is not None:
         content = [dataclasses.asdict(one) for one in judged]
         json.write_text(json_module.dumps(content, indent=1), encoding="utf-8")

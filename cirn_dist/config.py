@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -11,6 +12,8 @@ from cirn_dist.schedule import LrScaling
 
 Size = tuple[int, int]  # width, height, in pixels, as the paper writes them
 Option = int | float | str | bool | None
+# An iteration is one image of each domain: numbers of them count images, and a step takes engine.images_per_step.
+Iterations = Annotated[int, "iterations"]
 Init = Literal["pretrained", "source", "cir", "adapt"]  # what a stage starts from: ImageNet, or a stage before it
 
 
@@ -91,17 +94,17 @@ class Engine(Section):
         1, description="of deepspeed: 1 shards optimizer state over ranks, 2 gradients too, 0 neither"
     )
     lr_scaling: LrScaling = "auto"
-    checkpoint_every: int = Field(2000, ge=1, description="iterations between checkpoints")
+    checkpoint_every: Iterations = Field(2000, ge=1, description="images between checkpoints")
     keep: int = Field(2, ge=2, description="newest checkpoints kept")
-    keep_every: int = Field(0, ge=0, description="iterations between checkpoints kept for good; 0 is none")
-    log_every: int = Field(100, ge=1, description="iterations between lines of metrics.jsonl")
+    keep_every: Iterations = Field(0, ge=0, description="images between checkpoints kept for good; 0 is none")
+    log_every: Iterations = Field(100, ge=1, description="images between lines of metrics.jsonl")
     max_nonfinite: int = Field(10, ge=1, description="skipped steps in a row before the run ends")
     time_reductions: bool = Field(False, description="log what the gradients' all-reduces cost; with ddp")
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field((), description="beside metrics.jsonl")
     ranks: int | None = Field(None, ge=1, description="how many there must be; null takes the launcher's word")
     start_timeout: float = Field(1800, gt=0, description="seconds a rank waits for the others outside a step")
     step_timeout: float = Field(600, ge=0, description="seconds a step may take before the run ends; 0 is no limit")
-    check_replicas_every: int = Field(1000, ge=0, description="iterations between comparisons over ranks; 0: never")
+    check_replicas_every: Iterations = Field(1000, ge=0, description="images between comparisons over ranks; 0: never")
 
     @field_validator("zero_stage", mode="before")
     @classmethod
@@ -124,7 +127,7 @@ class Augment(Section):
 class SegmenterTraining(Section):
     """How a stage trains the segmenter."""
 
-    iterations: int = Field(100_000, ge=1)
+    iterations: Iterations = Field(100_000, ge=1, description="images of each domain that the stage trains on")
     init: Init = "pretrained"
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(2.5e-4, gt=0)
@@ -133,7 +136,7 @@ class SegmenterTraining(Section):
     head_lr_mult: float = Field(10.0, gt=0)
     backbone_lr_mult: float = Field(1.0, gt=0, description="1 is the paper; 3 is what the peers' code does")
     power: float = Field(0.9, ge=0, description="of the poly decay; 0 keeps the rate")
-    warmup: int = Field(0, ge=0, description="iterations of linear warm-up")
+    warmup: Iterations = Field(0, ge=0, description="images of linear warm-up")
     clip_norm: float | None = Field(None, gt=0)
     focal_gamma: float = Field(0.0, ge=0, description="0 is cross-entropy (eq. 6); CLAN's code has 2")
     augment: Augment = Augment()
@@ -148,7 +151,7 @@ class Translate(Section):
     )
     shards: Path | None = Field(None, description="shards: the set of translated images, with the source's keys")
     fda_beta: float = Field(0.01, ge=0, le=0.5, description="fda: share of the image's frequencies, in each direction")
-    iterations: int = Field(100_000, ge=1)
+    iterations: Iterations = Field(100_000, ge=1, description="images of each domain that the stage trains on")
     lr: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     gan: Literal["lsgan", "vanilla"] = "lsgan"
@@ -169,7 +172,7 @@ class Translate(Section):
     d_layers: int = Field(3, ge=1, description="3 is the 70x70 PatchGAN")
     pool: int = Field(50, ge=0, description="translated images remembered for the discriminators")
     constant_share: float = Field(0.5, ge=0, le=1)
-    panel_every: int = Field(5000, ge=0, description="iterations between pictures of the training; 0 draws none")
+    panel_every: Iterations = Field(5000, ge=0, description="images between pictures of the training; 0 draws none")
     quality_images: int = Field(200, ge=0, description="images of each set that the CIR's quality is measured on")
     checkpoint_activations: bool = Field(False, description="recompute the generators' blocks in the backward pass")
     clip_norm: float | None = Field(None, gt=0)
@@ -195,7 +198,7 @@ class Render(Section):
 class Adapt(SegmenterTraining):
     """Stage 2: adversarial adaptation, weighted pixel by pixel."""
 
-    warmup: int = Field(5000, ge=0, description="iterations of linear warm-up and of unweighted adversarial loss")
+    warmup: Iterations = Field(5000, ge=0, description="images of linear warm-up and of unweighted adversarial loss")
     acm_start: Literal["random", "classifier"] = Field(
         "random", description="ACM's classifier where init gives a trained C: random, or a copy of C (short runs)"
     )
@@ -244,7 +247,7 @@ class Evaluate(Section):
     batch: int = Field(4, ge=1)
     flip: bool = Field(False, description="average with the mirrored image's prediction")
     scales: tuple[float, ...] = Field((1.0,), min_length=1, description="average predictions at these sizes")
-    every: int = Field(0, ge=0, description="iterations between scores while training; 0 scores the end only")
+    every: Iterations = Field(0, ge=0, description="images between scores while training; 0 scores the end only")
     adabn: bool = Field(True, description="also score with BatchNorm statistics of unlabelled target images")
     adabn_images: int = Field(200, ge=1)
     panels: int = Field(6, ge=0, description="example images in the report")
@@ -291,3 +294,12 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         dotted = f"{prefix}{key}"
         flat.update(flatten(value, f"{dotted}.") if isinstance(value, dict) and value else {dotted: value})
     return flat
+
+
+def counted_in_images(group: type[Section] = Config, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of every setting that is a number of iterations."""
+    for name, field in group.model_fields.items():
+        if "iterations" in field.metadata:
+            yield f"{prefix}{name}"
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from counted_in_images(field.annotation, f"{prefix}{name}.")

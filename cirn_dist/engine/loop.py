@@ -17,6 +17,7 @@ from cirn_dist.engine.players import Player
 from cirn_dist.engine.replicas import assert_replicas_equal
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Passes, StepResult, train_step
+from cirn_dist.report.progress import place
 from cirn_dist.seeds import derive
 
 
@@ -62,7 +63,8 @@ def fit(training: Training, run: Run) -> None:
     batches = iter(
         loader(training.streams, plan, first_step=first_step, last_step=last_step, workers=run.config.data.workers)
     )
-    run.progress.start(training.name, training.iterations, done=first_step * engine.images_per_step)
+    per_step = engine.images_per_step
+    run.progress.start(training.name, training.iterations, done=first_step * per_step, per_step=per_step)
     with Meter(run, training.name, first_step) as meter, keeper:
         for step in range(first_step, last_step):
             meter.begin()
@@ -92,7 +94,7 @@ def fit(training: Training, run: Run) -> None:
             if saving or found.best:
                 keeper.save(done, finished=done == last_step, score=found.score, wait=last)
             if result.stop:
-                raise run.stopped(f"stopped at iteration {reached} and saved", training.name)
+                raise run.stopped(f"stopped at {place(reached, per_step)} and saved", training.name)
             runtime.allow(engine.step_timeout if done < last_step else None)
 
 

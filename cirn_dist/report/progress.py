@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class _Stage:
     started: float = 0.0
     seconds: float = 0.0
     images_per_second: float = 0.0
+    per_step: int = 1
     note: str = ""
     losses: dict[str, float] = field(default_factory=dict)
 
@@ -94,13 +96,22 @@ class Progress:
         """Images per second of the stage that is running, on all ranks; None where nothing runs."""
         return self._stages[self._current].images_per_second if self._current is not None else None
 
-    def start(self, stage: str, total_iterations: int, done: int = 0, unit: str = "iterations") -> None:
-        """Begin a stage; a resumed one has `done` iterations behind it, which its pace does not count."""
+    def start(
+        self, stage: str, total_iterations: int, done: int = 0, unit: str = "iterations", per_step: int = 1
+    ) -> None:
+        """Begin a stage; a resumed one has `done` iterations behind it, which its pace does not count.
+
+        Args:
+            unit: what is counted.
+            per_step: how many of them a step takes.
+        """
         entry = self._stages[stage]
+        entry.per_step = per_step
         entry.total, entry.first, entry.iteration = total_iterations, done, done
         entry.state, entry.started = "running", self._clock()
         self._current, self._spoke = stage, entry.started
-        self._say(f"{entry.title}: started, {total_iterations:,} {unit}" + (f", {done:,} done" if done else ""))
+        steps = f" ({math.ceil(total_iterations / per_step):,} steps of {per_step} images)" if per_step > 1 else ""
+        self._say(f"{entry.title}: started, {total_iterations:,} {unit}{steps}" + (f", {done:,} done" if done else ""))
 
     def update(
         self, iteration: int, losses: Mapping[str, float] | None = None, images_per_second: float | None = None
@@ -181,7 +192,8 @@ def _current(entry: _Stage, now: float) -> RenderableType:
     pulse = entry.total == 0
     bar.add_row(
         ProgressBar(total=entry.total or 1, completed=entry.iteration, pulse=pulse, complete_style="cyan"),
-        Text(f"{entry.iteration:,} / {entry.total:,}") + Text(f"   {_pace(entry, now)}", "dim"),
+        Text(f"{entry.iteration:,} / {entry.total:,}")
+        + Text(f"{_bracketed(_step(entry.iteration, entry.per_step))}   {_pace(entry, now)}", "dim"),
     )
     # Equal columns keep each loss in its place while its digits change.
     losses = [Text.assemble((name, "dim"), f" {value:#.4g}") for name, value in entry.losses.items()]
@@ -189,9 +201,23 @@ def _current(entry: _Stage, now: float) -> RenderableType:
 
 
 def _plain_line(entry: _Stage, now: float) -> str:
-    share = f" ({100 * entry.iteration / entry.total:.0f}%)" if entry.total else ""
+    share = f"{100 * entry.iteration / entry.total:.0f}%" if entry.total else ""
+    done = ", ".join(filter(None, (share, _step(entry.iteration, entry.per_step))))
     losses = "".join(f"  {name} {value:.4g}" for name, value in entry.losses.items())
-    return f"{entry.title}: {entry.iteration:,}/{entry.total:,}{share}  {_pace(entry, now)}{losses}"
+    return f"{entry.title}: {entry.iteration:,}/{entry.total:,}{_bracketed(done)}  {_pace(entry, now)}{losses}"
+
+
+def place(iteration: int, per_step: int) -> str:
+    """Return where a training is: the iteration, which counts images, and the step where that is another number."""
+    return f"iteration {iteration:,}{_bracketed(_step(iteration, per_step))}"
+
+
+def _step(iteration: int, per_step: int) -> str:
+    return f"step {math.ceil(iteration / per_step):,}" if per_step > 1 else ""
+
+
+def _bracketed(text: str) -> str:
+    return f" ({text})" if text else ""
 
 
 def _pace(entry: _Stage, now: float) -> str:

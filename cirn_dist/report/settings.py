@@ -1,14 +1,42 @@
-"""A configuration's settings beside the paper's statements of them, as a table for a terminal."""
+"""A configuration's settings as a file that says what each is, and beside the paper's statements of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from cirn_dist.config import Config, Section, counted_in_images
 from cirn_dist.paper import Judged
 from cirn_dist.report.terminal import Listing
+from cirn_dist.yamlfile import to_yaml
 
 SOURCES = {"paper": "paper", "lineage": "its lineage", "ours": "our choice"}
+_WRAP = 120
+
+
+def described(config: Config) -> str:
+    """Return the configuration as YAML, each setting with its description as a comment."""
+    return "\n".join(_described(config, config.engine.images_per_step, set(counted_in_images()), "")) + "\n"
+
+
+def _described(group: Section, per_step: int, counted: set[str], prefix: str) -> Iterator[str]:
+    indent = "  " * prefix.count(".")
+    values = group.model_dump(mode="json")
+    for name, field in type(group).model_fields.items():
+        value = getattr(group, name)
+        if isinstance(value, Section):
+            yield f"{indent}{name}:"
+            yield from _described(value, per_step, counted, f"{prefix}{name}.")
+            continue
+        says = field.description or ""
+        if f"{prefix}{name}" in counted and value and per_step > 1:
+            says += f"; {math.ceil(value / per_step):,} steps of {per_step}"
+        line = f"{indent}{name}: {to_yaml(values[name], flow=True)}"
+        above = len(line) + len(says) + 4 > _WRAP
+        if says and above:
+            yield f"{indent}# {says}"
+        yield line + (f"  # {says}" if says and not above else "")
 
 
 def settings_table(settings: Iterable[Judged]) -> Listing:
@@ -18,7 +46,7 @@ def settings_table(settings: Iterable[Judged]) -> Listing:
     table.add_column("Value", overflow="fold")
     table.add_column("Source", no_wrap=True)
     table.add_column("What it says", overflow="fold")
-    section = ""
+    section, counted = "", set(counted_in_images())
     for one in settings:
         head = one.key.partition(".")[0]
         if section and head != section:
@@ -27,7 +55,8 @@ def settings_table(settings: Iterable[Judged]) -> Listing:
         sign = "marked: " if one.marked else "DIFFERS: "
         says = one.statement.says + (f"; {sign}{one.differs}" if one.differs else "")
         style = "yellow" if one.differs and not one.marked else None
-        table.add_row(one.key, value_text(one.value), SOURCES[one.statement.source], says, style=style)
+        value = value_text(one.value) + (" images" if one.key in counted and one.value else "")
+        table.add_row(one.key, value, SOURCES[one.statement.source], says, style=style)
     return table
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 from cirn_dist.errors import Stopped
-from cirn_dist.report.progress import Progress
+from cirn_dist.report.progress import Progress, place
 
 STAGES = [("source", "Source only"), ("cir", "CIR"), ("adapt", "CIR + ASS")]
 SHOW, HIDE = "\x1b[?25h", "\x1b[?25l"
@@ -52,6 +53,25 @@ def test_a_log_gets_plain_lines() -> None:
         "[0:40] CIR: 1,000/1,000 (100%)  20.0 images/s   ETA 0:00  seg 0.25",
         "[0:40] CIR: done in 0:40, mIoU 35.3 [best]",
     ]
+
+
+def test_iterations_count_images_and_steps_stand_beside_them() -> None:
+    (out, file), clock = console(terminal=False), Clock()
+    with Progress(STAGES, console=out, clock=clock) as progress:
+        progress.start("cir", 150, per_step=4)
+        clock.now = 10
+        progress.update(76, {}, 7.6)
+    assert file.getvalue().splitlines() == [
+        "[0:00] CIR: started, 150 iterations (38 steps of 4 images)",
+        "[0:10] CIR: 76/150 (51%, step 19)  7.6 images/s   ETA 0:10",
+    ]
+    (out, file), clock = console(terminal=True), Clock()
+    with Progress(STAGES, console=out, clock=clock) as progress:
+        progress.start("cir", 12000, per_step=4)
+        progress.update(3000, {}, 99.5)
+        out.print(progress._display())
+    assert "3,000 / 12,000 (step 750)" in re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
+    assert [place(152, 4), place(152, 1)] == ["iteration 152 (step 38)", "iteration 152"]
 
 
 def test_a_log_line_is_never_wrapped() -> None:
