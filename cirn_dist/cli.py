@@ -85,12 +85,12 @@ def import_weights(
     json: Json = None,
 ) -> None:
     """Convert another project's weights for model.weights or model.segmenter, and say what matched."""
-    from cirn_dist.data.labels import label_space
+    from cirn_dist.data.spaces import named_space
     from cirn_dist.models.imported import import_file
     from cirn_dist.report.weights import import_table
 
     made = out or file.with_suffix(".safetensors" if file.suffix != ".safetensors" else ".imported.safetensors")
-    found = import_file(file, made, backbone=backbone, space=label_space(space))
+    found = import_file(file, made, backbone=backbone, space=named_space(space))
     show(import_table(found))
     if json is not None:
         json.write_text(json_module.dumps(dataclasses.asdict(found), indent=1, default=str), encoding="utf-8")

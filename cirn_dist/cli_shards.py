@@ -6,7 +6,7 @@ import dataclasses
 import json as json_module
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -30,6 +30,13 @@ def pack(
     size: Annotated[str | None, typer.Option(metavar="WxH|original", help="Default: the recipe's.")] = None,
     codec: Annotated[str | None, typer.Option(help="jpeg95, png or webp; default: the recipe's.")] = None,
     labels: Annotated[bool | None, typer.Option(help="Demand labels, or never open one; default: as found.")] = None,
+    label_size: Annotated[
+        Literal["image", "original"] | None,
+        typer.Option(metavar="image|original", help="Original for scoring; default: the split's."),
+    ] = None,
+    label_space: Annotated[
+        str | None, typer.Option(help="Its name, or a recipe of that space; default: the recipe's.")
+    ] = None,
     workers: Workers = _CORES,
     shard_size: Annotated[float, typer.Option(min=0.001, metavar="MB")] = 128,
     json: Json = None,
@@ -37,8 +44,10 @@ def pack(
     """Pack a raw dataset into a shard set."""
     from cirn_dist.data.info import info
     from cirn_dist.data.pack import pack as pack_set
+    from cirn_dist.data.spaces import named_space, setting
     from cirn_dist.report.shards import counting, info_table
 
+    options = {} if label_space is None else {"label_space": setting(named_space(label_space))}
     with counting("packing") as count:
         made = pack_set(
             recipe,
@@ -48,8 +57,10 @@ def pack(
             size=_size(size),
             codec=codec,
             labels=labels,
+            label_size=label_size,
             workers=workers,
             shard_mb=shard_size,
+            options=options,
             progress=count,
         )
     show(info_table(info(made.path)))
@@ -95,10 +106,18 @@ def index(
     """Add an index to WebDataset tars made by others; the tars are only read."""
     from cirn_dist.data.foreign import index_foreign
     from cirn_dist.data.info import info
+    from cirn_dist.data.spaces import named_space
     from cirn_dist.report.shards import counting, info_table
 
     with counting("indexing") as count:
-        index_foreign(folder, image=image, label=label, space=space, workers=workers, progress=count)
+        index_foreign(
+            folder,
+            image=image,
+            label=label,
+            space=None if space is None else named_space(space),
+            workers=workers,
+            progress=count,
+        )
     show(info_table(info(folder)))
     _write(json, dataclasses.asdict(info(folder)))
 

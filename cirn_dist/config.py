@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from cirn_dist.schedule import LrScaling
 
@@ -21,6 +31,57 @@ class Section(BaseModel):
     """A group of settings; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class OwnSpace(Section):
+    """A label space of one's own: pixel value i is classes[i], 255 is ignored."""
+
+    name: str = Field(min_length=1, description="how messages and shard sets call it")
+    classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1, max_length=255)
+    palette: tuple[tuple[Byte, Byte, Byte], ...] = Field(description="one RGB colour per class")
+    subsets: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="named groups of classes whose mean IoU is also given"
+    )
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> OwnSpace:
+        if len(self.palette) != len(self.classes):
+            raise ValueError(f"{len(self.palette)} palette colours for {len(self.classes)} classes; give one each")
+        for what, values in (("class", self.classes), ("colour", self.palette)):
+            twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
+            if twice is not None:
+                raise ValueError(f"the {what} {twice!r} is there twice")
+        if "ignore" in self.classes:
+            raise ValueError("no class can be called 'ignore': that is what 255 means")
+        for subset, names in self.subsets.items():
+            unknown = sorted(set(names) - set(self.classes))
+            if unknown or not names:
+                raise ValueError(f"subset {subset!r} has {f'no class {unknown[0]!r}' if unknown else 'no classes'}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = handler(self)  # spaces were written without subsets once, and are digested
+        return {key: value for key, value in written.items() if key != "subsets" or value}
+
+
+def _own_space(value: object) -> object:
+    """Read a mapping as an OwnSpace alone: its mistakes are told, not that it is no name either."""
+    if not isinstance(value, Mapping):
+        return value
+    try:
+        return OwnSpace.model_validate(value)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = "".join(f"{part}: " for part in problem["loc"])
+        given = f" (got {problem['input']!r})" if problem["loc"] and problem["type"] != "missing" else ""
+        raise ValueError(f"{place}{problem['msg'].removeprefix('Value error, ')}{given}") from None
+
+
+Space = Annotated[str | OwnSpace, BeforeValidator(_own_space)]
 
 
 class Domain(Section):
@@ -41,7 +102,9 @@ class Domain(Section):
 class Data(Section):
     """Both domains and how they are read."""
 
-    label_space: str = "cityscapes19"
+    label_space: Space | None = Field(
+        None, description="cityscapes19, synthia16, camvid11, a recipe, or {name, classes, palette}; null: the source's"
+    )
     source: Domain
     target: Domain
     codec: Literal["jpeg95", "png", "webp"] = "jpeg95"

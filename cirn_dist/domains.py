@@ -9,8 +9,9 @@ from typing import Literal
 from cirn_dist.checkpoint.claim import claim_data
 from cirn_dist.config import Domain
 from cirn_dist.data.index import INDEX, ShardSet
-from cirn_dist.data.labels import label_space
 from cirn_dist.data.pack import pack
+from cirn_dist.data.recipes import load_recipe
+from cirn_dist.data.spaces import setting
 from cirn_dist.engine.replicas import assert_same_facts
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import WORK_TIMEOUT
@@ -40,7 +41,7 @@ def open_domains(run: Run) -> Domains:
         ConfigError: a set's label space is not the configured one; a set is not the one the run was begun with.
     """
     data = run.config.data
-    label_space(data.label_space)  # a misspelt one is refused before hours of packing
+    assert run.labels.classes  # one that is not known is refused before hours of packing
     source = _open(run, "source", data.source, labels=True)
     target = _open(run, "target", data.target, labels=False)
     scored = _open(run, "scored", data.target, labels=True) if data.target.score_split else None
@@ -58,10 +59,10 @@ def _assert_labels(run: Run, domain: str, shards: ShardSet) -> None:
     space = shards.label_space
     if space is not None and getattr(run.config.data, domain).map_labels is not None:
         relabelling(run, shards, domain)  # a misspelt class is refused here
-    elif space is None or space.name != run.labels.name:
+    elif space is None or not space.is_same(run.labels):
         raise ConfigError(
-            f"its labels are {space.name if space else 'not there'}, the configuration says "
-            f"data.label_space={run.labels.name}",
+            f"its labels are {space.beside(run.labels) if space else 'not there'}, the run's classes are "
+            f"data.label_space={run.labels.beside(space) if space else run.labels.name}",
             where=shards.path,
             fix=f"data.{domain}.map_labels={{}} translates them by class name" if space else None,
         )
@@ -95,8 +96,12 @@ def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain,
             raise
 
     def packed() -> Path:
+        options = domain.score_options if name == "scored" else domain.options
+        recipe = load_recipe(domain.recipe, options, split)
+        if recipe.label_space is None:
+            recipe = recipe.model_copy(update={"label_space": setting(run.labels)})
         return pack(
-            domain.recipe,
+            recipe,
             raw,
             folder,
             split,
@@ -106,7 +111,6 @@ def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain,
             label_size="original" if name == "scored" else "image",
             workers=max(1, data.workers),
             shard_mb=data.shard_mb,
-            options=domain.score_options if name == "scored" else domain.options,
             progress=advance,
         ).path
 

@@ -20,6 +20,7 @@ from cirn_dist.checkpoint.lock import RunLock
 from cirn_dist.config import Config, flatten
 from cirn_dist.data.files import writing_into
 from cirn_dist.data.plan import Plan
+from cirn_dist.data.spaces import settled
 from cirn_dist.engine.replicas import assert_same_facts
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime, lost_contact
@@ -87,6 +88,7 @@ def _walk(
     code, titles = 0, stage_titles(config)
     try:
         _assert_possible(config, out, runtime, until)
+        config = runtime.on_main(lambda: settled(config))
         runtime.on_main(lambda: _claim(out, config, runtime, lock, allow))
         runtime.watchdog.open()
         with writing_into(out):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cirn_dist.checkpoint.store import Checkpoint
+from cirn_dist.data.labels import LabelSpace
 from cirn_dist.errors import CheckpointError
 
 
@@ -33,6 +35,27 @@ def by_parameter(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
         number, _, name = key.partition(".")
         state.setdefault(int(number), {})[name] = tensor
     return state
+
+
+def class_facts(space: LabelSpace) -> dict[str, Any]:
+    """Return what a checkpoint's state says of the classes it was trained on."""
+    return {"label_space": space.name, "classes": list(space.classes)}
+
+
+def assert_classes(checkpoint: Checkpoint, space: LabelSpace) -> None:
+    """Compare the classes a checkpoint was trained on with a run's; older checkpoints know their space's name alone.
+
+    Raises:
+        CheckpointError: they are others.
+    """
+    state = checkpoint.state
+    trained = LabelSpace(state["label_space"], tuple(state.get("classes", space.classes)), ())
+    if not trained.is_same(space):
+        raise CheckpointError(
+            f"was trained on {trained.beside(space)}, this run is on {space.beside(trained)}",
+            where=checkpoint.path,
+            fix="train that stage in a new run",
+        )
 
 
 def load_component(network: nn.Module, checkpoint: Checkpoint, component: str, *, only: tuple[str, ...] = ()) -> None:

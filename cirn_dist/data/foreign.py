@@ -116,7 +116,7 @@ def _roles(folder: Path, tar: Path, image: str | None, label: str | None, space:
     if canonical is None:
         raise ConfigError(f"field {image!r} is no image", where=tar, fix="jpg, png or webp")
     if label is not None and space is None:
-        raise ConfigError("labels need a label space", where=tar, fix="name it, e.g. cityscapes19")
+        raise ConfigError("labels need a label space", where=tar, fix="name it or a recipe, e.g. cityscapes19")
     roles = {image: canonical}
     if label is not None:
         roles[label] = LABEL

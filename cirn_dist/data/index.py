@@ -179,6 +179,15 @@ def _load_index(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint6
     return places
 
 
+def packed_at(raw: Path | None, split: str | None) -> Path | None:
+    """Return where a packed set is that a raw folder's name stands for: the folder itself or, in it, the split's.
+
+    None where there is none: the folder's images are still to be packed.
+    """
+    folders = [] if raw is None else [raw, raw / split] if split else [raw]
+    return next((folder for folder in folders if (folder / INDEX).is_file()), None)
+
+
 def index_name(tar: str) -> str:
     """Return the index file's name of a tar."""
     return tar.removesuffix(".tar") + ".idx.npy"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from cirn_dist.config import OwnSpace
 from cirn_dist.errors import ConfigError, nearest
 
 IGNORE = 255
@@ -35,6 +36,14 @@ class LabelSpace:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.classes)
+
+    def is_same(self, other: LabelSpace) -> bool:
+        """Whether train ids mean the same: name and classes; palette and subsets are for reports."""
+        return (self.name, self.classes) == (other.name, other.classes)
+
+    def beside(self, other: LabelSpace) -> str:
+        """Return its name as a message needs it that tells it from another: with its classes where the names agree."""
+        return f"{self.name} ({', '.join(self.classes)})" if self.name == other.name else self.name
 
     def colour(self, labels: npt.ArrayLike) -> UInt8Array:
         """Paint train ids (H, W) as RGB (H, W, 3); ignored pixels are black."""
@@ -109,6 +118,11 @@ _SPACES = {
 }
 
 
+def known_spaces() -> tuple[str, ...]:
+    """Return the names of the known label spaces."""
+    return tuple(_SPACES)
+
+
 def label_space(name: str) -> LabelSpace:
     """Return a known label space.
 
@@ -118,6 +132,23 @@ def label_space(name: str) -> LabelSpace:
     if name not in _SPACES:
         raise ConfigError(f"unknown label space {name!r}", fix=nearest(name, _SPACES))
     return _SPACES[name]
+
+
+def own_space(own: OwnSpace) -> LabelSpace:
+    """Return a label space of one's own.
+
+    Raises:
+        ConfigError: it has the name of a known space, and other classes.
+    """
+    known = _SPACES.get(own.name)
+    if known is not None and known.classes != own.classes:
+        raise ConfigError(
+            f"{own.name} is the name of a known label space with {known.num_classes} other classes",
+            where="label_space",
+            fix="give yours another name",
+        )
+    subsets = {name: tuple(map(own.classes.index, classes)) for name, classes in own.subsets.items()}
+    return LabelSpace(own.name, own.classes, own.palette, subsets)
 
 
 def mapping(source: LabelSpace, target: LabelSpace, names: Mapping[str, str] | None = None) -> UInt8Array:

@@ -79,6 +79,7 @@ def pack(
         _refuse_other(done.meta["made"], made, out)
         return done
     found = find(recipe, raw, split, labels)
+    space = recipe.space if found.labels else None
     token = _begin(out, made, found)
     encoder = Encoder(recipe, found.form, found.labels, wanted, label_size, codec)
     try:
@@ -86,7 +87,6 @@ def pack(
     except BaseException:
         _forget_if_empty(out)
         raise
-    space = recipe.space if found.labels else None
     packed = finish(out, stems, name=f"{recipe.name}-{split}", label_space=space, made=made, token=token)
     (out / PLAN).unlink(missing_ok=True)
     return packed

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cirn_dist.config import Space
 from cirn_dist.data.files import digest
-from cirn_dist.data.labels import LabelSpace, label_space
+from cirn_dist.data.labels import LabelSpace, label_space, own_space
 from cirn_dist.errors import ConfigError, nearest
 from cirn_dist.resources import resource
 from cirn_dist.yamlfile import read_mapping
@@ -50,21 +51,13 @@ class Split(_Section):
     count: int | None = Field(None, ge=1, description="streets: number of images")
 
 
-class CustomSpace(_Section):
-    """A label space of the user's own."""
-
-    name: str
-    classes: tuple[str, ...] = Field(min_length=1, max_length=255)
-    palette: tuple[tuple[int, int, int], ...]
-
-
 class Recipe(_Section):
     """A dataset."""
 
     name: str
     about: str = ""
     layout: Literal["files", "streets"] = "files"
-    label_space: str | CustomSpace
+    label_space: Space | None = Field(None, description="null: whoever packs labels says which classes they hold")
     size: Size | None = Field(None, description="width and height; null keeps each image's own")
     codec: Codec = "jpeg95"
     roots: tuple[str, ...] = ("",)
@@ -73,12 +66,28 @@ class Recipe(_Section):
     appearance: Literal["synthetic", "photo"] = "synthetic"
     seed: int = 0
 
+    @model_validator(mode="after")
+    def _usable_space(self) -> Recipe:
+        if self.label_space is not None:
+            assert self.space.classes  # one that is not known is refused here
+        if self.layout == "streets" and self.label_space != "camvid11":
+            raise ValueError("label_space: streets are labelled as camvid11; a run's map_labels translates them")
+        return self
+
     @property
     def space(self) -> LabelSpace:
-        """The label space packed labels are in."""
-        if isinstance(self.label_space, str):
-            return label_space(self.label_space)
-        return LabelSpace(self.label_space.name, self.label_space.classes, self.label_space.palette)
+        """The label space packed labels are in.
+
+        Raises:
+            ConfigError: the recipe names none, or there is none of that name.
+        """
+        if self.label_space is None:
+            raise ConfigError(
+                "does not say which classes its labels hold",
+                where=self.name,
+                fix="name a label space: data.label_space in a run, --label-space for pack, or in the recipe",
+            )
+        return label_space(self.label_space) if isinstance(self.label_space, str) else own_space(self.label_space)
 
     @property
     def fingerprint(self) -> str:
@@ -133,7 +142,7 @@ def load_recipe(name: str | Path | Recipe, options: Mapping[str, Any] | None = N
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{place}: {first['msg']} (got {first['input']!r})", where=path) from error
-    if len(recipe.space.palette) != len(recipe.space.classes):
-        raise ConfigError("label_space: one palette colour per class is needed", where=path)
+        given = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
+        told = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{place}: {told}{given}".removeprefix(": "), where=path) from error
     return recipe

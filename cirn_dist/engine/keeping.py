@@ -16,7 +16,7 @@ from cirn_dist.checkpoint.folder import Checkpoint, Tensors
 from cirn_dist.checkpoint.hostcopy import HostCopy
 from cirn_dist.checkpoint.parents import origins, parent_records
 from cirn_dist.checkpoint.saves import Save, append_save
-from cirn_dist.checkpoint.state import load_component
+from cirn_dist.checkpoint.state import assert_classes, class_facts, load_component
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.run import Run
 from cirn_dist.models.norm import average_running_stats
@@ -180,7 +180,7 @@ class Keeper:
             "step": step,
             "iteration": step * self.run.config.engine.images_per_step,
             "finished": finished,
-            "label_space": self.run.config.data.label_space,
+            **class_facts(self.run.labels),
             **self._record,
             "scalers": {name: player.scaler_state() for name, player in self.players.items()},
             "world": self.run.runtime.world,
@@ -197,6 +197,7 @@ class Keeper:
         }
         checkpoint = self.store.latest()
         if checkpoint is not None:
+            assert_classes(checkpoint, self.run.labels)
             before, now = origins(checkpoint.state), origins(self._record)
             agree("other data or parents", checkpoint.path, before, now, self.run.allow, self.run.folder)
         return checkpoint

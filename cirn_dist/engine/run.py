@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 
 from cirn_dist.checkpoint.lock import RunLock
+from cirn_dist.checkpoint.state import assert_classes
 from cirn_dist.checkpoint.store import Checkpoint, Store
 from cirn_dist.config import Config
-from cirn_dist.data.labels import LabelSpace, label_space
+from cirn_dist.data.labels import LabelSpace
+from cirn_dist.data.spaces import run_space
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.signals import StopRequest
 from cirn_dist.errors import CheckpointError, Stopped
@@ -39,10 +41,10 @@ class Run:
     lock: RunLock | None = None
     allow: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def labels(self) -> LabelSpace:
         """The classes this run is trained and scored on."""
-        return label_space(self.config.data.label_space)
+        return run_space(self.config.data)
 
     @cached_property
     def boards(self) -> Boards:
@@ -78,11 +80,7 @@ class Run:
             raise CheckpointError(
                 "has no finished checkpoint", where=self.stage_folder(stage), fix="run that stage first"
             )
-        trained_on = checkpoint.state["label_space"]
-        if trained_on != self.config.data.label_space:
-            raise CheckpointError(
-                f"was trained on {trained_on}, this run is on {self.config.data.label_space}", where=checkpoint.path
-            )
+        assert_classes(checkpoint, self.labels)
         return checkpoint
 
     def pause_point(self, where: str) -> None:

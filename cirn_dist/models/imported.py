@@ -65,6 +65,7 @@ def import_file(file: Path, out: Path, *, backbone: str, space: LabelSpace) -> I
         kept |= head
     kept |= {name: tensor for name, tensor in state.items() if name.startswith("acm.attention.") and parts[2].tensors}
     description = {"backbone": backbone, "label_space": space.name if parts[1].tensors else ""}
+    description["classes"] = ", ".join(space.classes) if parts[1].tensors else ""
     _save(kept, out, description | {"source": file.name, "sha256": _sha256(file)})
     return Imported(out, backbone, space.name, tuple(parts), tuple(name for name in state if name not in kept))
 
@@ -76,7 +77,7 @@ def load_imported(segmenter: Segmenter, file: Path, *, backbone: str, space: Lab
         CheckpointError: of another backbone, label space or shape, or without a classifier.
     """
     state, said = segmenter_names(read_weights(file)), described(file)
-    for what, expected in (("backbone", backbone), ("label_space", space.name)):
+    for what, expected in (("backbone", backbone), ("label_space", space.name), ("classes", ", ".join(space.classes))):
         if said.get(what) and said[what] != expected:
             raise CheckpointError(
                 f"its {what} is {said[what]}, this run's is {expected}", where=file, fix="import or choose another"

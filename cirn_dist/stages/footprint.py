@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cirn_dist import losses
 from cirn_dist.config import Augment, Config, SegmenterTraining, Size
-from cirn_dist.data.labels import label_space
+from cirn_dist.data.spaces import run_space
 from cirn_dist.engine.memory import counted_peak, measured_peak
 from cirn_dist.engine.runtime import frozen
 from cirn_dist.engine.step import Batch
@@ -99,7 +99,7 @@ class _Steps:
         self.config, self.device, self.batch = config, device, config.engine.micro_batch
         half = torch.float16 if precision == "fp16" and device == "cuda" else torch.bfloat16
         self.dtype = half if precision in ("fp16", "bf16") else None
-        self.classes = label_space(config.data.label_space)
+        self.classes = run_space(config.data)
 
     def of_stages(self) -> dict[str, Callable[[], Step]]:
         """Return how to make each stage's step, in the pipeline's order."""

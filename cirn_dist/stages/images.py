@@ -83,7 +83,7 @@ def label_of(sample: Sample, table: npt.NDArray[np.uint8] | None = None) -> npt.
 
 def relabelling(run: Run, shards: ShardSet, domain: str) -> npt.NDArray[np.uint8] | None:
     """Return the table (256,) from a set's train ids to the run's; None where they are the same."""
-    if shards.label_space is None or shards.label_space.name == run.labels.name:
+    if shards.label_space is None or shards.label_space.is_same(run.labels):
         return None
     return mapping(shards.label_space, run.labels, getattr(run.config.data, domain).map_labels)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from cirn_dist.checkpoint.state import load_component
+from cirn_dist.checkpoint.folder import MANIFEST, Checkpoint
+from cirn_dist.checkpoint.state import assert_classes, load_component
 from cirn_dist.config import Augment, Config, SegmenterTraining
 from cirn_dist.data.index import ShardSet
-from cirn_dist.data.labels import label_space
+from cirn_dist.data.spaces import run_space
 from cirn_dist.data.stream import Stream
 from cirn_dist.data.transforms import SegmentationTransform
 from cirn_dist.engine.players import Player, build_player
@@ -41,7 +42,7 @@ def segmenter_of(config: Config, *, world: int, with_acm: bool, pretrained: bool
     settings = config.model
     torch.manual_seed(derive(config.seed, "segmenter"))
     backbone = build_backbone(settings.backbone, settings.weights if pretrained else None)
-    classes = label_space(config.data.label_space).num_classes
+    classes = run_space(config.data).num_classes
     acm = ACM(backbone.out_channels, classes, **settings.acm.model_dump()) if with_acm else None
     segmenter = Segmenter(backbone, classes, acm=acm, freeze_affine=settings.freeze_affine)
     norm = settings.norm
@@ -75,6 +76,8 @@ def initial_segmenter(
     if init == "pretrained":
         segmenter = build_segmenter(run, with_acm=with_acm, pretrained=imported is None)
         if imported is not None:
+            if (Path(imported).parent / MANIFEST).is_file():  # a run's own checkpoint says what it was trained on
+                assert_classes(Checkpoint.open(Path(imported).parent), run.labels)
             load_imported(segmenter, Path(imported), backbone=run.config.model.backbone, space=run.labels)
         return segmenter, {"imported": imported} if imported is not None else {}
     if init == "cir" and not run.config.with_cir:

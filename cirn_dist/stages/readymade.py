@@ -25,10 +25,11 @@ def readymade(run: Run, source: ShardSet, path: Path) -> ShardSet:
             its label.
     """
     images = ShardSet.open(path)
-    if images.label_space is not None and images.label_space != source.label_space:
-        expected = source.label_space.name if source.label_space else "none"
+    theirs, ours = images.label_space, source.label_space
+    if theirs is not None and (ours is None or not theirs.is_same(ours)):
         raise DataError(
-            f"its labels are {images.label_space.name}, the source's {expected}",
+            f"its labels are {theirs.beside(ours) if ours else theirs.name}, "
+            f"the source's {ours.beside(theirs) if ours else 'none'}",
             where=path,
             fix="pack it with data.source's recipe, or without labels",
         )

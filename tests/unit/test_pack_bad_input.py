@@ -119,12 +119,13 @@ def test_recipes_that_cannot_be_used(tmp_path):
     for text, reason in (
         ("name: [", "not YAML"),
         ("- a", "must be a mapping of keys to values"),
-        ("name: x", "label_space: Field required"),
+        ("name: x", "splits: Field required"),
+        ("name: x\nsplits: {train: {}}\nforms: [{images: train/*.png, labels: 'trainannot/{1}.png'}]", "--label-space"),
         ("name: x\nlabel_space: camvid11\nsplits: {train: {}}\ncolour: 3", "colour: Extra inputs"),
         ("name: x\nlabel_space: kitti\nsplits: {train: {}}", "unknown label space"),
         (
             "name: x\nlabel_space: {name: y, classes: [a, b], palette: [[0,0,0]]}\nsplits: {train: {}}",
-            "one palette colour",
+            "label_space: 1 palette colours for 2 classes",
         ),
         ("name: x\nlabel_space: camvid11\nsplits: {train: {}}\ncodec: gif", "codec"),
         ("name: x\nlabel_space: camvid11\nsplits: {val: {}}", "no split 'train'"),
