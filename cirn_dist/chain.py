@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cirn_dist.config import Adapt, Config, SegmenterTraining
+from cirn_dist.config import Adapt, Config, SegmenterTraining, within
 
 
 @dataclass(frozen=True)
@@ -20,27 +20,116 @@ class TableRow:
     control_title: str = ""
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A stage, and what its outcome depends on.
+
+    Attributes:
+        sees: the settings and data sets it reads, each a key or a group of keys.
+        but: those of them that it does not read.
+        iterations: of its training; None where it trains nothing.
+        length: the settings that give its iterations.
+        remade: of what it sees, what a finished set of images is made again for.
+    """
+
+    name: str
+    title: str
+    sees: tuple[str, ...]
+    but: tuple[str, ...] = ()
+    iterations: int | None = None
+    length: tuple[str, ...] = ()
+    remade: tuple[str, ...] = ()
+
+    def depends_on(self, key: str) -> bool:
+        """Whether a setting, or a data set as `data.source`, changes what comes out."""
+        return within(key, self.sees) and not within(key, self.but)
+
+
+# What every training reads; codec and size of a shard are the packing's, other settings the scoring's.
+_TRAINING = ("seed", "data", "model", "engine", "evaluate.every")
+_SCORED = ("data.scored", "data.target.score_split", "data.target.score_options", "data.target.map_labels")
+_ELSEWHERE = ("data.codec", "data.shard_mb", *_SCORED)
+# A network without ACM that is given ImageNet's weights or imported ones, or goes on from another stage.
+_PLAIN, _GIVEN = ("model.acm",), ("model.weights", "model.segmenter")
+_PREDICTION = ("evaluate.flip", "evaluate.scales")
+
+# Written anew by a start that finds it made of something else, so that it always sees a change.
+RESULTS = Stage(
+    "results",
+    "Results",
+    ("name", "controls", *_PREDICTION, "evaluate.adabn", "evaluate.adabn_images", "data.target", "data.scored"),
+)
+
+
+def stages(config: Config) -> list[Stage]:
+    """Return the stages that a configuration runs, in order."""
+    controls, ass = config.controls, "CIR + ASS" if config.with_cir else "ASS"
+    found = [Stage("data", "Shard sets", ("data",)), _supervised(config, "source", "Source only", "source")]
+    if controls and has_source_control(config):
+        found.append(_supervised(config, "source_control", "  control: source, longer", "cir"))
+    if config.with_cir:
+        found += [*_translating(config), _supervised(config, "cir", "CIR", "cir")]
+    if controls and adapts_from_cir(config):
+        found.append(_supervised(config, "cir_control", "  control: CIR, longer", "adapt"))
+    found.append(_adversarial(config, "adapt", ass))
+    if controls:
+        found.append(_adversarial(config, "adapt_control", f"  control: {ass}, longer"))
+    for number in rounds(config):
+        later = "" if number == 1 else f", round {number}"
+        own = ("pseudo_label", "data.target")
+        seen = (*own, *_PREDICTION, "data.label_space")
+        labels = Stage(of_round("pseudo_label", number), f"Pseudo labels{later}", seen, _ELSEWHERE, remade=own)
+        found += [labels, _self_training(config, number, f"{ass} + ST{later}")]
+    return found
+
+
+def _translating(config: Config) -> list[Stage]:
+    """Return stage 1: the training of the generator, where there is one, and the rendering."""
+    title, settings = "Rendering the CIR", config.translate
+    seen: tuple[str, ...] = ("with_cir", "render.tile", "data.codec")
+    if settings.method != "cyclegan":
+        seen = (*seen, "seed", "translate", "data.source", "data.target")
+        return [Stage("render", title, seen, _SCORED, remade=seen)]
+    but = (*_ELSEWHERE, *_PLAIN, *_GIVEN, "evaluate.every")
+    generator = Stage(
+        "translate", "CycleGAN", (*_TRAINING, "translate"), but, settings.iterations, ("translate.iterations",)
+    )
+    # What else the generator is given, its training has fixed.
+    return [generator, Stage("render", title, seen, remade=seen)]
+
+
+def _supervised(config: Config, name: str, title: str, group: str) -> Stage:
+    """Return a stage that trains a plain segmenter by the settings of `group`."""
+    settings: SegmenterTraining = getattr(config, group)
+    own = tuple(f"{group}.{key}" for key in SegmenterTraining.model_fields)  # of stage 2's, those without its idea
+    domain = ("data.target",) if name.startswith("source") else ()
+    but = (*_ELSEWHERE, *_PLAIN, *domain, *(() if settings.init == "pretrained" else _GIVEN))
+    cir = () if name.startswith("source") else ("with_cir",)
+    return Stage(name, title, (*_TRAINING, *cir, *own), but, settings.iterations, (f"{group}.iterations",))
+
+
+def _adversarial(config: Config, name: str, title: str) -> Stage:
+    """Return stage 2 or its control, whose schedule is stage 3's."""
+    seen, but = (*_TRAINING, "with_cir", "adapt"), (*_ELSEWHERE, *(() if config.adapt.init == "pretrained" else _GIVEN))
+    if name == "adapt":
+        return Stage(name, title, seen, but, config.adapt.iterations, ("adapt.iterations",))
+    settings, length = adapt_control(config), ("self_train.iterations", "pseudo_label.rounds")
+    schedule = (*(f"self_train.{key}" for key in _SCHEDULE), *length)
+    replaced = ("adapt.init", "adapt.acm_start", "adapt.iterations", *(f"adapt.{key}" for key in _SCHEDULE), *_GIVEN)
+    return Stage(name, title, (*seen, *schedule), (*but, *replaced), settings.iterations, length)
+
+
+def _self_training(config: Config, number: int, title: str) -> Stage:
+    settings = config.self_train
+    seen = (*_TRAINING, "with_cir", "self_train", *(("adapt",) if settings.lambda_adv else ()))
+    but = (*_ELSEWHERE, *(() if settings.init == "pretrained" else _GIVEN))
+    name = of_round("self_train", number)
+    return Stage(name, title, seen, but, settings.iterations, ("self_train.iterations",))
+
+
 def stage_titles(config: Config) -> list[tuple[str, str]]:
     """Return (name, title) of every stage a configuration runs, in order."""
-    controls = config.controls
-    cir = [("render", "Rendering the CIR"), ("cir", "CIR")] if config.with_cir else []
-    if config.with_cir and config.translate.method == "cyclegan":
-        cir.insert(0, ("translate", "CycleGAN"))
-    ass = "CIR + ASS" if config.with_cir else "ASS"
-    return [
-        ("data", "Shard sets"),
-        ("source", "Source only"),
-        *([("source_control", "  control: source, longer")] if controls and has_source_control(config) else []),
-        *cir,
-        *([("cir_control", "  control: CIR, longer")] if controls and adapts_from_cir(config) else []),
-        ("adapt", ass),
-        *([("adapt_control", f"  control: {ass}, longer")] if controls else []),
-        *(
-            (of_round(stage, number), title + ("" if number == 1 else f", round {number}"))
-            for number in rounds(config)
-            for stage, title in (("pseudo_label", "Pseudo labels"), ("self_train", f"{ass} + ST"))
-        ),
-    ]
+    return [(stage.name, stage.title) for stage in stages(config)]
 
 
 def table_rows(config: Config) -> list[TableRow]:
@@ -68,13 +157,16 @@ def cir_control(config: Config) -> SegmenterTraining:
     return SegmenterTraining(**{key: getattr(config.adapt, key) for key in SegmenterTraining.model_fields})
 
 
+# What stage 2's control has of stage 3.
+_SCHEDULE = ("optimizer", "lr", "momentum", "weight_decay", "power", "warmup", "augment", "clip_norm")
+
+
 def adapt_control(config: Config) -> Adapt:
     """Return stage 2's settings, going on from its end for as long as stage 3's rounds last: the control of stage 3.
 
     Learning rate, optimizer and augmentation are stage 3's, so that the pseudo labels are the only difference.
     """
-    same = ("optimizer", "lr", "momentum", "weight_decay", "power", "warmup", "augment", "clip_norm")
-    kept = {key: getattr(config.self_train, key) for key in same}
+    kept = {key: getattr(config.self_train, key) for key in _SCHEDULE}
     iterations = config.self_train.iterations * config.pseudo_label.rounds
     return config.adapt.model_copy(update={"init": "adapt", "iterations": iterations} | kept)
 

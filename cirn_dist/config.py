@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -366,3 +366,8 @@ def counted_in_images(group: type[Section] = Config, prefix: str = "") -> Iterat
             yield f"{prefix}{name}"
         elif isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from counted_in_images(field.annotation, f"{prefix}{name}.")
+
+
+def within(key: str, groups: Iterable[str]) -> bool:
+    """Whether a dotted key is one of `groups` or in one of them, as `adapt.lr` is in `adapt`."""
+    return any(key == group or key.startswith(f"{group}.") for group in groups)

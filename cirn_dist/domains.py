@@ -51,7 +51,7 @@ def open_domains(run: Run) -> Domains:
     sets = {"source": source, "target": target, "scored": scored}
     fingerprints = {f"data.{name}": shards.fingerprint for name, shards in sets.items() if shards is not None}
     assert_same_facts(run.runtime, fingerprints, "data")
-    run.runtime.on_main(lambda: claim_data(run.folder, fingerprints, run.allow))
+    run.runtime.on_main(lambda: claim_data(run.folder, fingerprints, run.config, run.allow))
     return Domains(source, target, scored)
 
 

@@ -6,10 +6,9 @@ same command started again continues where it stopped.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 from cirn_dist.chain import (
     TableRow,
@@ -20,13 +19,16 @@ from cirn_dist.chain import (
     of_round,
     rounds,
     stage_titles,
+    stages,
     table_rows,
 )
+from cirn_dist.checkpoint.made import made_in
+from cirn_dist.config import Adapt, SegmenterTraining
 from cirn_dist.data.index import ShardSet
 from cirn_dist.domains import Domains, open_domains
 from cirn_dist.engine.run import Run
-from cirn_dist.errors import ConfigError, nearest
-from cirn_dist.report.results import Control, Results, Row, write_results
+from cirn_dist.errors import ConfigError, DataError, nearest
+from cirn_dist.report.results import Control, Results, Row, read_results, write_results
 from cirn_dist.stages.adapt import adapt
 from cirn_dist.stages.pseudo_label import pseudo_label
 from cirn_dist.stages.quality import measure_quality
@@ -37,11 +39,12 @@ from cirn_dist.stages.source import train_supervised
 from cirn_dist.stages.translate import translate
 
 
-def run_pipeline(run: Run, until: str | None = None) -> Results:
+def run_pipeline(run: Run, until: str | None = None, opened: Callable[[], None] = lambda: None) -> Results:
     """Walk all stages, score them, and write results.json after each; returns the results.
 
     Args:
         until: the last stage to walk, where it is not the last there is.
+        opened: called on all ranks once the data are there and fit, before the first stage.
 
     Raises:
         Stopped: asked to stop; what was finished, and the current stage's checkpoint, are kept.
@@ -50,7 +53,9 @@ def run_pipeline(run: Run, until: str | None = None) -> Results:
     names = [name for name, _ in stage_titles(run.config)]
     if until is not None and until not in names:
         raise ConfigError(f"no stage {until!r}", where="--until", fix=nearest(until, names))
-    walk = _Walk(run, open_domains(run), until)
+    domains = open_domains(run)
+    opened()
+    walk = _Walk(run, domains, until)
     try:
         return walk.through()
     except _Reached:
@@ -66,59 +71,70 @@ class _Walk:
     run: Run
     domains: Domains
     until: str | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
     scored: dict[str, StageScores] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.iterations = {stage.name: stage.iterations or 0 for stage in stages(self.run.config)}
 
     def through(self) -> Results:
         run, config = self.run, self.run.config
         source, target, scored = self.domains.source, self.domains.target, self.domains.scored
         self.finish("data", f"{len(source):,} source, {len(target):,} target images")
 
-        self.train("source", lambda: train_supervised(run, "source", source, config.source, scored))
+        def supervised(stage: str, images: ShardSet, settings: SegmenterTraining) -> None:
+            self.train(stage, lambda: train_supervised(run, stage, images, settings, scored), source=images)
+
+        def adversarial(stage: str, settings: Adapt) -> None:
+            self.train(stage, lambda: adapt(run, stage, cir, target, settings, scored), source=cir, target=target)
+
+        supervised("source", source, config.source)
         if config.controls and has_source_control(config):
-            self.train("source_control", lambda: train_supervised(run, "source_control", source, config.cir, scored))
+            supervised("source_control", source, config.cir)
         cir = self.intermediate() if config.with_cir else source
+        if config.with_cir:
+            supervised("cir", cir, config.cir)
         if config.controls and adapts_from_cir(config):
-            plain = cir_control(config)
-            self.train("cir_control", lambda: train_supervised(run, "cir_control", cir, plain, scored))
-        self.train("adapt", lambda: adapt(run, "adapt", cir, target, config.adapt, scored))
+            supervised("cir_control", cir, cir_control(config))
+        adversarial("adapt", config.adapt)
         if config.controls:
-            longer = adapt_control(config)
-            self.train("adapt_control", lambda: adapt(run, "adapt_control", cir, target, longer, scored))
+            adversarial("adapt_control", adapt_control(config))
         for number in rounds(config):
             labelled = self.make(of_round("pseudo_label", number), partial(pseudo_label, run, target, number))
-            self.train(of_round("self_train", number), partial(self_train, run, cir, labelled, number, scored))
+            work = partial(self_train, run, cir, labelled, number, scored)
+            self.train(of_round("self_train", number), work, source=cir, target=labelled)
         return self.results()
 
     def intermediate(self) -> ShardSet:
-        """Walk stage 1, and train on what it made without adaptation; returns the CIR."""
+        """Walk stage 1; returns the CIR."""
         run, source, target = self.run, self.domains.source, self.domains.target
         if run.config.translate.method == "cyclegan":
-            self.train("translate", lambda: translate(run, source, target), scores=False)
+            work = partial(translate, run, source, target)
+            self.train("translate", work, scores=False, source=source, target=target)
         cir = self.make("render", lambda: render(run, source, target))
         measure_quality(run, source, target, cir)
         write_cir_panels(run, source, cir)
-        self.train("cir", lambda: train_supervised(run, "cir", cir, run.config.cir, self.domains.scored))
         return cir
 
-    def train(self, stage: str, work: Callable[[], None], *, scores: bool = True) -> None:
-        """Run a training stage unless it is finished, and score it."""
-        began = time.perf_counter()
-        if not self.run.is_trained(stage):
-            work()
-        note = ""
-        if scores:
-            found = score_stage(self.run, stage, self.domains.target, self.domains.scored)
-            self.scored[stage] = found
-            note = "" if found.plain.miou is None else f"mIoU {100 * found.plain.miou:.1f}"
-        self.seconds[stage] = time.perf_counter() - began
+    def train(self, stage: str, work: Callable[[], None], *, scores: bool = True, **data: ShardSet) -> None:
+        """Run a training stage unless it is finished, and score it; `data` are the sets it trains on."""
+        run, note = self.run, ""
+        with run.recording(stage):
+            if run.is_trained(stage, self.iterations[stage]):
+                run.assert_made_of(stage, {name: shards.fingerprint for name, shards in data.items()})
+            else:
+                work()
+            if scores:
+                found = score_stage(run, stage, self.domains.target, self.domains.scored)
+                self.scored[stage] = found
+                note = "" if found.plain.miou is None else f"mIoU {100 * found.plain.miou:.1f}"
         if scores:
             self.results()
         self.finish(stage, note)
 
     def make(self, stage: str, work: Callable[[], ShardSet]) -> ShardSet:
         """Make a derived shard set, or open the one that is there."""
-        made = work()
+        with self.run.recording(stage):
+            made = work()
         speed = self.run.progress.speed
         self.finish(stage, f"{len(made):,} images" + (f", {speed:.1f} images/s" if speed else ""))
         return made
@@ -133,7 +149,7 @@ class _Walk:
     def results(self) -> Results:
         """Put together and write what has been scored so far."""
         run = self.run
-        rows = [self._row(row) for row in table_rows(run.config) if row.stage in self.scored]
+        rows = run.runtime.on_main(self._rows)
         results = Results(
             name=run.config.name,
             seed=run.config.seed,
@@ -145,7 +161,21 @@ class _Walk:
             write_results(run.folder, results)
         return results
 
-    def _row(self, row: TableRow) -> Row:
+    def _rows(self) -> list[Row]:
+        """Return the rows of what has been scored; their times are those of all starts that worked on a stage."""
+        took = self.took_before | {stage: made.seconds for stage, made in made_in(self.run.folder).items()}
+        rows = [row for row in table_rows(self.run.config) if row.stage in self.scored]
+        return [self._row(row, took.get(row.stage, 0.0)) for row in rows]
+
+    @cached_property
+    def took_before(self) -> dict[str, float]:
+        """The times that results.json had when this start found it: of stages that have no record of their own."""
+        try:
+            return {row.stage: row.seconds for row in read_results(self.run.folder).rows}
+        except DataError:  # there are none, or none that can be read
+            return {}
+
+    def _row(self, row: TableRow, seconds: float) -> Row:
         found = self.scored[row.stage]
         control = None
         if row.control in self.scored:
@@ -158,6 +188,6 @@ class _Walk:
             best=found.best,
             control=control,
             iterations=found.iterations,
-            seconds=self.seconds[row.stage],
+            seconds=seconds,
             **dict(found.plain),
         )

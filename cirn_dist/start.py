@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import json
-import platform
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import cirn_dist
-from cirn_dist.chain import stage_titles
-from cirn_dist.checkpoint.claim import claim_settings, clear_leftovers
+from cirn_dist.chain import stage_titles, stages
+from cirn_dist.checkpoint.claim import Claim, binding, clear_leftovers
 from cirn_dist.checkpoint.lock import RunLock
+from cirn_dist.checkpoint.made import Circumstances, Recorder
 from cirn_dist.config import Config, flatten
 from cirn_dist.data.files import writing_into
 from cirn_dist.data.plan import Plan
 from cirn_dist.data.spaces import settled
+from cirn_dist.engine.circumstances import circumstances
 from cirn_dist.engine.replicas import assert_same_facts
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime, lost_contact
@@ -56,6 +58,7 @@ def start(
     Returns:
         The exit code: 0 when finished or asked to stop, 130 after Ctrl-C, else the error's.
     """
+    found = out.exists()
     # First of all, so that a signal finds its handler while ranks still look for each other.
     with StopRequest(out / STOP, deadline=deadline) as stop:
         engine = config.engine
@@ -71,6 +74,8 @@ def start(
         )
         with RunLock(out) as lock:
             code = _walk(config, out, json_file, runtime, stop, until, lock, allow)
+        if code and not found:
+            _leave_nothing(out, runtime)
         runtime.leave(code)
     return code
 
@@ -86,14 +91,19 @@ def _walk(
     allow: Sequence[str],
 ) -> int:
     code, titles = 0, stage_titles(config)
+    made_by = circumstances(config, runtime, allow)
+    claim: Claim | None = None
     try:
         _assert_possible(config, out, runtime, until)
         config = runtime.on_main(lambda: settled(config))
-        runtime.on_main(lambda: _claim(out, config, runtime, lock, allow))
+        claim = Claim(out, config, allow, _facts(config, made_by))
+        runtime.on_main(partial(_take, claim, lock))
         runtime.watchdog.open()
         with writing_into(out):
             with Progress(titles, quiet=not runtime.main, notice=lambda: stop.notice) as progress:
-                results = run_pipeline(Run(config, out, runtime, progress, stop, lock, tuple(allow)), until)
+                recorder = Recorder(out, stages(config), binding(config.model_dump(mode="json")), made_by)
+                run = Run(config, out, runtime, progress, stop, lock, tuple(allow), recorder)
+                results = run_pipeline(run, until, partial(runtime.on_main, partial(_settle, claim, progress)))
             if runtime.main:
                 stop.file.unlink(missing_ok=True)
                 _conclude(out, results, progress, json_file)
@@ -106,6 +116,8 @@ def _walk(
             say(stopped)
     except CirnError as error:
         code = error.exit_code
+        if runtime.main and claim is not None:
+            claim.withdraw()
         if runtime.main or not error.everywhere:
             say(error, runtime)
     except RuntimeError as error:  # a collective that failed: another rank hangs, or has said what happened
@@ -158,39 +170,54 @@ def _assert_possible(config: Config, out: Path, runtime: Runtime, until: str | N
         raise error.on_all_ranks() from None
 
 
-def _claim(out: Path, config: Config, runtime: Runtime, lock: RunLock, allow: Sequence[str]) -> None:
+def _take(claim: Claim, lock: RunLock) -> None:
     """Take the folder for this process, and begin it, or check that it was begun with the same configuration.
 
     Raises:
         RunLocked: another process works in it.
         ConfigError: it was begun with another configuration; lists the keys that differ.
     """
-    require(config.engine.trackers)
+    require(claim.config.engine.trackers)
     try:
         lock.acquire()
-        clear_leftovers(out)
-        claim_settings(out, config, allow)
-        (out / PREEMPTED).unlink(missing_ok=True)
-        if not (out / "run.json").is_file():
-            replace_text(out / "run.json", json.dumps(_circumstances(config, runtime), indent=1))
+        clear_leftovers(claim.folder)
+        claim.take()
+        (claim.folder / PREEMPTED).unlink(missing_ok=True)
     except OSError as error:
-        raise CirnError(f"cannot be written: {error.strerror}", where=out, fix="choose another folder") from None
+        raise CirnError(
+            f"cannot be written: {error.strerror}", where=claim.folder, fix="choose another folder"
+        ) from None
 
 
-def _circumstances(config: Config, runtime: Runtime) -> dict[str, Any]:
+def _settle(claim: Claim, progress: Progress) -> None:
+    """Make the configuration the run's, and say what it changes of a run that was begun."""
+    claim.settle()
+    for change in claim.changes:
+        kept = f"; {', '.join(change.kept)} kept as made" if change.kept else ""
+        progress.print(f"{change.key} was {change.was!r}, is {change.now!r} from here on{kept}")
+
+
+def _leave_nothing(out: Path, runtime: Runtime) -> None:
+    """Remove the folder, which was not there before, if nothing came into it; each rank tries, the last one can."""
+    runtime.watchdog.close()
+    for folder in (out / "data", out):
+        with contextlib.suppress(OSError):  # it holds something, or is gone
+            folder.rmdir()
+
+
+def _facts(config: Config, made_by: Circumstances) -> dict[str, Any]:
+    """Return what run.json says of the start that began the run."""
     rule, images = config.engine.lr_scaling, config.engine.images_per_step
-    device = (
-        torch.cuda.get_device_name() if runtime.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    )
     return {
         "name": config.name,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "ranks": runtime.world,
-        "device": device,
-        "precision": runtime.precision,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cirn_dist": cirn_dist.__version__,
+        "ranks": made_by.ranks,
+        "device": made_by.device,
+        "precision": made_by.precision,
+        "python": made_by.python,
+        "torch": made_by.torch,
+        "cirn_dist": made_by.version,
+        "commit": made_by.commit,
         "images_per_step": images,
         "lr_scaling": rule,
         # what the batch-1 rates of the configuration are multiplied by

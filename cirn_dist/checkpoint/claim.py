@@ -9,14 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cirn_dist.chain import stages
+from cirn_dist.checkpoint.made import FILE_NAME as MADE
+from cirn_dist.checkpoint.standing import Standing, Verdict, is_begun
 from cirn_dist.checkpoint.store import UNFINISHED
-from cirn_dist.config import Config, flatten
+from cirn_dist.config import Config, flatten, within
 from cirn_dist.configfile import dump, parse
 from cirn_dist.data.files import PARTIAL, atomic, digest, read_json, write_json, writing_into
 from cirn_dist.errors import ConfigError
 from cirn_dist.yamlfile import read_mapping
 
-CONFIG, DATA, CHANGES = "config.yaml", "data.json", "changes.jsonl"
+CONFIG, DATA, CHANGES, FACTS = "config.yaml", "data.json", "changes.jsonl", "run.json"
 
 # How a run is executed, not what it computes: these may change between starts.
 FREE = frozenset([
@@ -40,20 +45,55 @@ def config_fingerprint(config: Config) -> str:
     return digest(binding(config.model_dump(mode="json")))
 
 
-def claim_settings(folder: Path, config: Config, allow: Sequence[str] = ()) -> None:
-    """Begin a folder with a configuration, or check that it was begun with the same.
+class Claim:
+    """A run's folder, taken for a configuration.
 
-    Raises:
-        ConfigError: it was begun with another; lists what changed.
+    `take` compares it with what the folder was begun with, `settle` writes what differs once nothing else speaks
+    against the start, and `withdraw` leaves the folder as it was found.
+
+    Args:
+        allow: settings, or groups of them, that may differ.
+        facts: of run.json.
     """
-    saved = folder / CONFIG
-    if saved.is_file():
-        before = binding(_settings(saved))
-        now = binding(config.model_dump(mode="json"))
-        if not agree("another configuration", folder, before, now, allow):
+
+    def __init__(self, folder: Path, config: Config, allow: Sequence[str] = (), facts: Mapping[str, Any] = {}) -> None:
+        self.folder, self.config, self.allow, self.facts = folder, config, tuple(allow), facts
+        self.changes: list[Change] = []
+        self._began = False
+
+    def take(self) -> None:
+        """Begin a folder in which nothing was trained yet, or check that it was begun with the same configuration.
+
+        Raises:
+            ConfigError: it was begun with another; lists what changed, and what no stage would see.
+        """
+        saved, now = self.folder / CONFIG, binding(self.config.model_dump(mode="json"))
+        before = binding(_settings(saved)) if saved.is_file() else None
+        if before is not None and is_begun(self.folder):
+            standing = Standing(self.folder, stages(self.config))
+            self.changes = agree("another configuration", self.folder, before, now, self.allow, standing)
             return
-    with atomic(saved) as file:
-        file.write(dump(config).encode())
+        self._began = before is None
+        if before != now:
+            self._write()
+            with atomic(self.folder / FACTS) as file:
+                file.write(json.dumps(self.facts, indent=1).encode())
+
+    def settle(self) -> None:
+        """Make the configuration the run's, and write what changed to changes.jsonl."""
+        if self.changes:
+            self._write()
+            record(self.folder, self.changes)
+
+    def withdraw(self) -> None:
+        """Take back what `take` wrote, where this start began the folder and no stage has worked in it."""
+        if self._began and not any(self.folder.glob(f"*/{MADE}")) and not is_begun(self.folder):
+            for name in (CONFIG, FACTS, DATA):
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        with atomic(self.folder / CONFIG) as file:
+            file.write(dump(self.config).encode())
 
 
 def _settings(saved: Path) -> dict[str, Any]:
@@ -65,8 +105,8 @@ def _settings(saved: Path) -> dict[str, Any]:
         return tree
 
 
-def claim_data(folder: Path, fingerprints: Mapping[str, str], allow: Sequence[str] = ()) -> None:
-    """Remember the shard sets a run is begun with, or check that they are still the same.
+def claim_data(folder: Path, fingerprints: Mapping[str, str], config: Config, allow: Sequence[str] = ()) -> None:
+    """Remember the shard sets a run is begun with, or check that they are still the same once something was trained.
 
     Args:
         fingerprints: {"data.source": fingerprint, ...}.
@@ -75,8 +115,12 @@ def claim_data(folder: Path, fingerprints: Mapping[str, str], allow: Sequence[st
         ConfigError: a set is another one.
     """
     saved = folder / DATA
-    if saved.is_file() and not agree("other data", folder, read_json(saved), fingerprints, allow):
-        return
+    if saved.is_file() and is_begun(folder):
+        standing = Standing(folder, stages(config))
+        changes = agree("other data", folder, read_json(saved), fingerprints, allow, standing)
+        if not changes:
+            return
+        record(folder, changes)
     write_json(saved, dict(fingerprints))
 
 
@@ -89,39 +133,80 @@ def clear_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+class Change(BaseModel):
+    """A line of changes.jsonl: a setting or data set that differs from what was before, and was allowed to.
+
+    Attributes:
+        kept: finished stages that depend on it, and were made with another value.
+    """
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="ignore")
+
+    time: str
+    key: str
+    was: Any = None
+    now: Any = Field(None, alias="is")
+    kept: tuple[str, ...] = ()
+
+
 def agree(
     what: str,
     where: Path,
     before: Mapping[str, Any],
     now: Mapping[str, Any],
     allow: Sequence[str],
-    run: Path | None = None,
-) -> list[str]:
-    """Compare what was with what is; returns the keys that differ and may, and writes them to changes.jsonl.
+    standing: Standing | None = None,
+    fix: str = "choose a new folder",
+) -> list[Change]:
+    """Compare what was with what is; returns the changes, all of them allowed.
 
     Args:
+        what: that it was begun with, for the message.
         allow: keys, or groups of keys (`adapt` allows every `adapt.` key).
-        run: the run's folder; `where` by default.
+        standing: of the run's stages; a change that none of them would see is refused even where it is allowed.
+        fix: what to do instead of allowing it.
 
     Raises:
         ConfigError: something else differs; says how it was and how it is.
     """
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    refused = [key for key in changed if not _allowed(key, allow)]
+    verdicts = {key: standing.verdict(key, before.get(key)) if standing else Verdict() for key in changed}
+    unseen = [key for key in changed if verdicts[key].refused]
+    refused = [key for key in changed if key in unseen or not within(key, allow)]
     if refused:
-        diff = ", ".join(f"{key} was {_brief(before.get(key))}, is {_brief(now.get(key))}" for key in refused)
-        options = " ".join(f"--allow {key}" for key in refused)
-        raise ConfigError(f"begun with {what}: {diff}", where=where, fix=f"choose a new folder, or insist: {options}")
+        told = []
+        for key in refused:
+            why = f" ({verdicts[key].refused})" if key in unseen else ""
+            told.append(f"{key} was {_brief(before.get(key))}, is {_brief(now.get(key))}{why}")
+        remedies = list(dict.fromkeys(text for key in unseen if (text := verdicts[key].remedy)))
+        insist = [f"insist: {' '.join(f'--allow {key}' for key in refused)}"] if not unseen else []
+        fixes = [fix, *remedies, *(insist or [f"leave {', '.join(unseen)} as it was"])]
+        raise ConfigError(f"begun with {what}: {', '.join(told)}", where=where, fix=", or ".join(fixes))
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    lines = [json.dumps({"time": time, "key": key, "was": before.get(key), "is": now.get(key)}) for key in changed]
-    if lines:
-        with writing_into(where), ((run or where) / CHANGES).open("a", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
-    return changed
+    return [
+        Change(time=time, key=key, was=before.get(key), now=now.get(key), kept=verdicts[key].kept) for key in changed
+    ]
 
 
-def _allowed(key: str, allow: Sequence[str]) -> bool:
-    return any(key == one or key.startswith(f"{one}.") for one in allow)
+def record(run: Path, changes: Sequence[Change]) -> None:
+    """Add changes to a run's changes.jsonl.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    with writing_into(run), (run / CHANGES).open("a", encoding="utf-8") as file:
+        file.writelines(f"{change.model_dump_json(by_alias=True)}\n" for change in changes)
+
+
+def read_changes(run: Path) -> list[Change]:
+    """Return what a run's changes.jsonl says, in order; a line cut off by a kill is passed over."""
+    path, found = run / CHANGES, []
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        try:
+            found.append(Change.model_validate_json(line))
+        except ValidationError:
+            continue
+    return found
 
 
 def _brief(value: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from cirn_dist.checkpoint.claim import CONFIG
 from cirn_dist.checkpoint.folder import Checkpoint
+from cirn_dist.checkpoint.parents import IMPORTED
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.data.index import INDEX, ShardSet
 from cirn_dist.errors import CirnError, DataError
@@ -123,7 +124,7 @@ class _Lineage:
     def _parent(self, name: str, record: dict[str, str]) -> Node:
         """Return the checkpoint or file of weights that a stage started from."""
         wanted = record["fingerprint"]
-        if name == "imported":
+        if name == IMPORTED:
             return Node("weights", record["path"], "imported", wanted)
         there = self.checkpoint(name)
         if there is not None and there.fingerprint == wanted:

@@ -9,6 +9,8 @@ from typing import Any
 from cirn_dist.checkpoint.folder import MANIFEST
 from cirn_dist.data.files import file_sha256
 
+IMPORTED = "imported"  # the name of a parent that is no stage: a file of weights
+
 
 def parent_records(run: Path, parents: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Return {stage: {"path", "fingerprint"}} of what a stage starts from.

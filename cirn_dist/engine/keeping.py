@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from cirn_dist.checkpoint.claim import agree, config_fingerprint
+from cirn_dist.checkpoint.claim import agree, config_fingerprint, record
 from cirn_dist.checkpoint.folder import Checkpoint, Tensors
 from cirn_dist.checkpoint.hostcopy import HostCopy
 from cirn_dist.checkpoint.parents import origins, parent_records
@@ -162,6 +162,8 @@ class Keeper:
             bytes=saved.bytes,
         )
         append_save(self.run.stage_folder(self.stage), save)
+        if self.run.recorder is not None:
+            self.run.recorder.reached(save.iteration)
         return save
 
     def _components(self, memory: list[dict[str, Tensor]] | None) -> dict[str, Tensors]:
@@ -199,5 +201,7 @@ class Keeper:
         if checkpoint is not None:
             assert_classes(checkpoint, self.run.labels)
             before, now = origins(checkpoint.state), origins(self._record)
-            agree("other data or parents", checkpoint.path, before, now, self.run.allow, self.run.folder)
+            changes = agree("other data or parents", checkpoint.path, before, now, self.run.allow)
+            if changes:
+                record(self.run.folder, changes)
         return checkpoint

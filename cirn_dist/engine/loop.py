@@ -17,6 +17,7 @@ from cirn_dist.engine.players import Player
 from cirn_dist.engine.replicas import assert_replicas_equal
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Passes, StepResult, train_step
+from cirn_dist.errors import ConfigError
 from cirn_dist.report.progress import place
 from cirn_dist.seeds import derive
 
@@ -60,6 +61,12 @@ def fit(training: Training, run: Run) -> None:
     data = {name: stream.shards.fingerprint for name, stream in training.streams.items()}
     keeper = Keeper(run, training.name, training.players, training.memory, data, training.parents)
     first_step = keeper.resume()
+    if first_step >= last_step:  # of a stage that has not finished, or it would not be here
+        done = first_step * engine.images_per_step
+        what = f"has trained for {done:,} iterations already, {training.iterations:,} are asked for"
+        fix = f"give it more, or remove {run.stage_folder(training.name)} to train it again"
+        raise ConfigError(what, where=training.name, fix=fix).on_all_ranks()
+    run.work(first_step * engine.images_per_step)
     batches = iter(
         loader(training.streams, plan, first_step=first_step, last_step=last_step, workers=run.config.data.workers)
     )

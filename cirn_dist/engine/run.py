@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
+from cirn_dist.checkpoint.claim import agree
 from cirn_dist.checkpoint.lock import RunLock
+from cirn_dist.checkpoint.made import Recorder
+from cirn_dist.checkpoint.parents import IMPORTED, origins
 from cirn_dist.checkpoint.state import assert_classes
 from cirn_dist.checkpoint.store import Checkpoint, Store
 from cirn_dist.config import Config
@@ -16,7 +21,7 @@ from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.spaces import run_space
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.signals import StopRequest
-from cirn_dist.errors import CheckpointError, Stopped
+from cirn_dist.errors import CheckpointError, CirnError, Stopped
 from cirn_dist.report.boards import Boards
 from cirn_dist.report.progress import Progress
 
@@ -31,6 +36,7 @@ class Run:
         stop: whether this rank was asked to stop.
         lock: on the folder; held by rank 0. None where nobody else can come.
         allow: settings and data sets that may differ from those the folder was begun with.
+        recorder: keeps what each stage is made with; rank 0's writes. None where nothing is kept.
     """
 
     config: Config
@@ -40,6 +46,7 @@ class Run:
     stop: StopRequest
     lock: RunLock | None = None
     allow: tuple[str, ...] = ()
+    recorder: Recorder | None = None
 
     @cached_property
     def labels(self) -> LabelSpace:
@@ -64,10 +71,58 @@ class Run:
         """Return a stage's newest valid checkpoint, the same one on every rank."""
         return self.runtime.on_main(self.store(stage).latest)
 
-    def is_trained(self, stage: str) -> bool:
-        """Whether a stage's training has reached its last iteration."""
+    @contextmanager
+    def recording(self, stage: str) -> Iterator[None]:
+        """Keep what the work on a stage within this context is done with, and how long it takes; on all ranks."""
+        if self.recorder is not None:
+            self.recorder.come_to(stage)
+        try:
+            yield
+        except BaseException:
+            with suppress(CirnError):  # what ends the work is the news
+                if self.recorder is not None and self.runtime.main:
+                    self.recorder.leave()
+            raise
+        self.record(lambda recorder: recorder.leave())
+
+    def work(self, done: int, *, makes: bool = True) -> None:
+        """Record that there is work on the stage, after `done` iterations or images of it; on all ranks.
+
+        Args:
+            makes: whether it makes the stage; scoring does not.
+        """
+        self.record(lambda recorder: recorder.work(done, makes=makes))
+
+    def record(self, entry: Callable[[Recorder], None]) -> None:
+        """Make an entry into the record of the stage that is worked on; on all ranks, its error on all of them."""
+        recorder = self.recorder
+        if recorder is not None:
+            self.runtime.on_main(lambda: entry(recorder))
+
+    def is_trained(self, stage: str, iterations: int = 0) -> bool:
+        """Whether a stage's training has reached its last iteration, and has lasted `iterations`."""
         checkpoint = self.latest(stage)
-        return checkpoint is not None and bool(checkpoint.state["finished"])
+        return checkpoint is not None and checkpoint.state["finished"] and checkpoint.state["iteration"] >= iterations
+
+    def assert_made_of(self, stage: str, data: Mapping[str, str]) -> None:
+        """Check that a finished stage was trained on these sets, and from the stages before it as they are now.
+
+        Args:
+            data: stream -> fingerprint of its shard set; more than the stage trained on are no harm.
+
+        Raises:
+            ConfigError: on all ranks; names the first that differ.
+        """
+        checkpoint = self.finished(stage)
+        before = origins(checkpoint.state)
+        parents = {name: self.latest(name) for name in checkpoint.state["parents"] if name != IMPORTED}
+        now = {f"data.{name}": fingerprint for name, fingerprint in data.items()}
+        now |= {f"parent.{name}": parent.fingerprint for name, parent in parents.items() if parent is not None}
+        known = {key: value for key, value in now.items() if key in before}
+        fix = f"remove {self.stage_folder(stage)} to train it again"
+        self.runtime.on_main(
+            lambda: agree("other data or parents", checkpoint.path, before, before | known, self.allow, fix=fix)
+        )
 
     def finished(self, stage: str) -> Checkpoint:
         """Return a finished stage's checkpoint.

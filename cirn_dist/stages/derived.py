@@ -48,6 +48,7 @@ def derive_set(
     starts = [sum(parent.shard_sizes[:shard]) for shard in range(len(stems))]
     left = [size for stem, size in zip(stems, parent.shard_sizes, strict=True) if finished(folder, stem, token) is None]
     before, done = len(parent) - sum(left), 0
+    run.work(before)
     run.progress.start(stage, len(parent), before, unit="images")
 
     def counted(indices: range) -> Iterator[tuple[str, Sample]]:
@@ -66,6 +67,7 @@ def derive_set(
     run.runtime.on_main(
         lambda: finish(folder, stems, name=stage, label_space=label_space, made=made, token=token).fingerprint
     )
+    run.record(lambda recorder: recorder.reached(len(parent)))
     return ShardSet.open(folder)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from cirn_dist.checkpoint.folder import MANIFEST, Checkpoint
+from cirn_dist.checkpoint.parents import IMPORTED
 from cirn_dist.checkpoint.state import assert_classes, load_component
 from cirn_dist.config import Augment, Config, SegmenterTraining
 from cirn_dist.data.index import ShardSet
@@ -79,7 +80,7 @@ def initial_segmenter(
             if (Path(imported).parent / MANIFEST).is_file():  # a run's own checkpoint says what it was trained on
                 assert_classes(Checkpoint.open(Path(imported).parent), run.labels)
             load_imported(segmenter, Path(imported), backbone=run.config.model.backbone, space=run.labels)
-        return segmenter, {"imported": imported} if imported is not None else {}
+        return segmenter, {IMPORTED: imported} if imported is not None else {}
     if init == "cir" and not run.config.with_cir:
         init = "source"
     segmenter = build_segmenter(run, with_acm=with_acm)

@@ -57,6 +57,7 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
         return existing
 
     segmenter = load_segmenter(run, teacher)
+    run.work(0)
     run.progress.start(stage, len(target), unit="images, for the thresholds")
     counts, limits = _confidence(run, segmenter, target, number)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -21,9 +22,15 @@ from cirn_dist.stages.validation import best_score
 
 
 class StageScores(BaseModel):
-    """A trained stage's scores; `checkpoint` is the fingerprint of what was scored."""
+    """A trained stage's scores.
+
+    Attributes:
+        checkpoint: fingerprint of what was scored.
+        made: the settings and sets it was scored with; None is not recorded.
+    """
 
     checkpoint: str
+    made: dict[str, Any] | None = None
     iterations: int
     plain: Scores
     adabn: Scores | None = None
@@ -31,17 +38,20 @@ class StageScores(BaseModel):
 
 
 def score_stage(run: Run, stage: str, target: ShardSet, labelled: ShardSet | None) -> StageScores:
-    """Score a finished stage, or return what an earlier start of the run has scored.
+    """Score a finished stage, or return what an earlier start of the run has scored in the same way.
 
     Args:
         target: unlabelled target images, for AdaBN.
         labelled: target images with labels; without them all scores are None.
     """
     path = run.stage_folder(stage) / "scores.json"
-    trained = run.finished(stage)
+    trained, made = run.finished(stage), _scored_with(run, target, labelled)
     known = run.runtime.on_main(lambda: StageScores.model_validate_json(path.read_bytes()) if path.is_file() else None)
-    if known is not None and known.checkpoint == trained.fingerprint:
+    # Of what was scored before this was recorded, only what a start insists on can be another.
+    same = known is not None and (known.made == made or (known.made is None and not run.allow))
+    if known is not None and same and known.checkpoint == trained.fingerprint:
         return known
+    run.work(int(trained.state["iteration"]), makes=False)
     segmenter = load_segmenter(run, stage)
     plain, renormalised = Scores(), None
     write_panels(run, stage, segmenter, labelled or target)
@@ -52,6 +62,7 @@ def score_stage(run: Run, stage: str, target: ShardSet, labelled: ShardSet | Non
             renormalised = evaluate(run, adabn(run, segmenter, target), labelled, where)
     found = StageScores(
         checkpoint=trained.fingerprint,
+        made=made,
         iterations=int(trained.state["iteration"]),
         plain=plain,
         adabn=renormalised,
@@ -59,6 +70,14 @@ def score_stage(run: Run, stage: str, target: ShardSet, labelled: ShardSet | Non
     )
     run.runtime.on_main(lambda: replace_text(path, found.model_dump_json(indent=1)))
     return found
+
+
+def _scored_with(run: Run, target: ShardSet, labelled: ShardSet | None) -> dict[str, Any]:
+    """Return what a stage's scores depend on beside its checkpoint, as JSON content."""
+    settings = run.config.evaluate.model_dump(mode="json", include={"flip", "scales", "adabn", "adabn_images"})
+    names = run.config.data.target.map_labels
+    sets = {"target": target.fingerprint, "scored": None if labelled is None else labelled.fingerprint}
+    return settings | sets | {"map_labels": names}
 
 
 def write_panels(run: Run, stage: str, segmenter: Segmenter, images: ShardSet) -> None:

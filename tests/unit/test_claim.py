@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 from stagerun import settings
 
-from cirn_dist.checkpoint.claim import CHANGES, CONFIG, FREE, claim_data, claim_settings, config_fingerprint
-from cirn_dist.config import flatten
+from cirn_dist.checkpoint.claim import CHANGES, CONFIG, FREE, Claim, claim_data, config_fingerprint
+from cirn_dist.config import Config, flatten
 from cirn_dist.errors import ConfigError
+
+
+def claim_settings(folder: Path, config: Config, allow: Sequence[str] = ()) -> None:
+    """Take a folder in which a stage that is none of the chain's has trained, so that all of the chain is to come."""
+    (folder / "earlier/checkpoints/step-00000001").mkdir(parents=True, exist_ok=True)
+    claim = Claim(folder, config, allow)
+    claim.take()
+    claim.settle()
 
 
 def changes(folder: Path) -> list[tuple[str, object, object]]:
@@ -72,10 +81,12 @@ def test_other_data_is_refused_by_name(tmp_path: Path) -> None:
         {"data.source": "a" * 64, "data.target": "b" * 64},
         {"data.source": "a" * 64, "data.target": "c" * 64},
     )
-    claim_data(tmp_path, first)
-    claim_data(tmp_path, first)
+    config = settings(tmp_path)
+    claim_settings(tmp_path, config)
+    claim_data(tmp_path, first, config)
+    claim_data(tmp_path, first, config)
     with pytest.raises(ConfigError, match=r"other data: data\.target was b{12}\.\.\., is c{12}\.\.\.;"):
-        claim_data(tmp_path, other)
-    claim_data(tmp_path, other, ["data.target"])
-    claim_data(tmp_path, other)
+        claim_data(tmp_path, other, config)
+    claim_data(tmp_path, other, config, ["data.target"])
+    claim_data(tmp_path, other, config)
     assert [key for key, _, _ in changes(tmp_path)] == ["data.target"]
