@@ -110,7 +110,8 @@ def _write(
         stems.append(_stem(split, len(stems)))
     if progress:
         progress(done, len(found.items))
-    entries = ordered_map(encoder, found.items[done:], workers)
+    waiting = (lambda: progress(done, len(found.items))) if progress else None  # it may ask to stop
+    entries = ordered_map(encoder, found.items[done:], workers, waiting=waiting)
     for first in entries:
         stems.append(_stem(split, len(stems)))
 

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from multiprocessing.context import BaseContext
+from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
 
+from cirn_dist.data.feed import Feed
 from cirn_dist.data.index import ShardSet
 from cirn_dist.data.order import Order
 from cirn_dist.data.plan import Plan
 from cirn_dist.data.transforms import Tensors, Transform
-from cirn_dist.errors import CirnError, ConfigError, CorruptSample, DataError
+from cirn_dist.errors import ConfigError, CorruptSample, DataError
 from cirn_dist.seeds import derive, uniforms
 
 _log = logging.getLogger(__name__)
 Batch = dict[str, dict[str, Any]]
 
 
-class Stream(Dataset[dict[str, Any]]):
+class Drawn(NamedTuple):
+    """A sample, and the samples found bad on the way to it; empty where all of them were."""
+
+    sample: dict[str, Any]
+    bad: dict[int, CorruptSample]
+
+
+class Stream:
     """Sample k of an endless order, augmented; the same for every world, worker count and restart.
 
     A bad sample is logged with its set, shard, key, field and reason, counted, and replaced by another that
-    depends on k alone. The count lives in shared memory: all loader workers of this rank add to one.
+    depends on k alone. Whoever takes a sample counts: the loader's workers only say what they found.
 
     Args:
         shards: the set.
@@ -43,13 +51,12 @@ class Stream(Dataset[dict[str, Any]]):
             raise DataError("the shard set is empty", where=shards.path)
         self.shards, self.transform, self.seed, self.name, self.max_bad = shards, transform, seed, name, max_bad
         self.order = Order(shards.shard_sizes, derive(seed, name, "order"), window)
-        self._bad = torch.zeros(len(shards), dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+        self._bad: set[int] = set()
 
     @property
     def bad(self) -> list[int]:
-        """The samples found bad so far, by any worker."""
-        indexes: list[int] = self._bad.nonzero()[:, 0].tolist()
-        return indexes
+        """The samples found bad so far."""
+        return sorted(self._bad)
 
     def __getitem__(self, k: int) -> dict[str, Any]:
         """Return the transform's output and k.
@@ -57,12 +64,21 @@ class Stream(Dataset[dict[str, Any]]):
         Raises:
             DataError: more than max_bad samples were bad.
         """
+        drawn = self.draw(k)
+        self.count(drawn.bad)
+        return drawn.sample
+
+    def draw(self, k: int) -> Drawn:
+        """Return the transform's output and k, or no sample where `count` will find too many bad ones."""
+        bad: dict[int, CorruptSample] = {}
         i, attempt = self.order.index(k), 0
         while True:
             try:
-                return {**self._augmented(i, k), "k": k}
+                return Drawn({**self._augmented(i, k), "k": k}, bad)
             except CorruptSample as error:
-                self._count(i, error)
+                bad[i] = error
+            if len(bad) > self.max_bad or len(bad) == len(self.shards):
+                return Drawn({}, bad)
             attempt += 1
             i = derive(self.seed, self.name, "replacement", k, attempt) % len(self.shards)
 
@@ -73,54 +89,79 @@ class Stream(Dataset[dict[str, Any]]):
         except CorruptSample as error:
             raise self.shards.corrupt(i, error.what, str(error.where or "")) from error
 
-    def _count(self, i: int, error: CorruptSample) -> None:
-        if not self._bad[i]:
-            self._bad[i] = 1
-            _log.warning("stream %s: bad sample, replaced by another: %s", self.name, error)
-        bad = int(self._bad.count_nonzero())
-        if bad > self.max_bad:
-            raise DataError(
-                f"{bad} bad samples in stream {self.name}, more than max_bad {self.max_bad}; the last: {error}",
-                where=self.shards.path,
-                fix="verify the set, and repair it or pack it again",
-            ) from error
-        if bad == len(self.shards):
-            raise DataError(f"every sample is bad; the last: {error}", where=self.shards.path) from error
+    def count(self, found: Mapping[int, CorruptSample]) -> None:
+        """Log and count bad samples, each once.
+
+        Raises:
+            DataError: they are more than max_bad, or all there are.
+        """
+        for i, error in found.items():
+            if i not in self._bad:
+                self._bad.add(i)
+                _log.warning("stream %s: bad sample, replaced by another: %s", self.name, error)
+            if len(self._bad) > self.max_bad:
+                raise DataError(
+                    f"{len(self._bad)} bad samples in stream {self.name}, more than max_bad {self.max_bad}; "
+                    f"the last: {error}",
+                    where=self.shards.path,
+                    fix="verify the set, and repair it or pack it again",
+                ) from error
+            if len(self._bad) == len(self.shards):
+                raise DataError(f"every sample is bad; the last: {error}", where=self.shards.path) from error
 
 
-class _Pairs(Dataset[Any]):
-    """All streams at the same k; an error is a value, which the loader raises in the main process."""
+@dataclass(frozen=True)
+class _Pairs:
+    """All streams at the same k, micro-batch by micro-batch."""
 
-    def __init__(self, streams: Mapping[str, Stream]) -> None:
-        self.streams = streams
-
-    def __getitem__(self, k: int) -> dict[str, dict[str, Any]] | CirnError:
-        try:
-            return {name: stream[k] for name, stream in self.streams.items()}
-        except CirnError as error:
-            return error
-
-
-class _Batches(Sampler[list[int]]):
-    def __init__(self, plan: Plan, first_step: int, last_step: int) -> None:
-        self.plan, self.first_step, self.last_step = plan, first_step, last_step
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return self.plan.batches(self.first_step, self.last_step)
+    streams: Mapping[str, Stream]
+    plan: Plan
+    first_step: int
+    last_step: int
 
     def __len__(self) -> int:
         return max(0, self.last_step - self.first_step) * self.plan.accumulation
 
+    def items(self) -> Iterator[list[int]]:
+        return self.plan.batches(self.first_step, self.last_step)
 
-class _Loader(DataLoader[Any]):
-    def __iter__(self) -> Any:
-        for batch in super().__iter__():
-            if isinstance(batch, CirnError):
-                raise batch
-            for fields in batch.values():
-                if "label" in fields:
-                    fields["label"] = fields["label"].long()
-            yield batch
+    def read(self, ks: list[int]) -> dict[str, dict[str, Any]]:
+        """Return each stream's part, and what it found bad."""
+        drawn = {name: [stream.draw(k) for k in ks] for name, stream in self.streams.items()}
+        bad = {name: {i: e for one in found for i, e in one.bad.items()} for name, found in drawn.items()}
+        if not all(one.sample for found in drawn.values() for one in found):
+            return {"bad": bad}
+        return {"batch": {name: stack([one.sample for one in found]) for name, found in drawn.items()}, "bad": bad}
+
+
+class Batches:
+    """A rank's micro-batches in order, a context manager and an iterator of {stream: {field: tensor}}."""
+
+    def __init__(self, pairs: _Pairs, workers: int, ahead: int, context: BaseContext | None) -> None:
+        self._pairs = pairs
+        self._feed: Feed[dict[str, dict[str, Any]]] = Feed(pairs, workers, ahead=ahead, context=context)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._feed.close()
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        found = next(self._feed)
+        for name, bad in found["bad"].items():
+            self._pairs.streams[name].count(bad)
+        return found["batch"]
+
+    def ready(self, seconds: float) -> bool:
+        """Wait at most so long for the next one; whether it is there, or an error in its place."""
+        return self._feed.ready(seconds)
 
 
 def loader(
@@ -131,40 +172,22 @@ def loader(
     last_step: int,
     workers: int = 0,
     prefetch: int = 4,
-    pin_memory: bool = False,
-) -> DataLoader[Any]:
-    """Return a loader of this rank's micro-batches of steps [first_step, last_step), in order.
+    context: BaseContext | None = None,
+) -> Batches:
+    """Return this rank's micro-batches of steps [first_step, last_step), in order.
 
-    It yields {stream: {"image": uint8 (b,3,H,W), "label": int64 (b,H,W), "k": int64 (b,)}}. The order does not
+    They are {stream: {"image": uint8 (b,3,H,W), "label": uint8 (b,H,W), "k": int64 (b,)}}. The order does not
     depend on `workers`, nothing of it needs saving, and it draws nothing from torch's generators.
 
+    Args:
+        prefetch: micro-batches each worker makes ahead.
+        context: how workers are started; as `start_method` says by default.
+
     Raises:
-        DataError: while iterating, when a stream met more than its max_bad bad samples.
+        DataError: while iterating, when a stream met more than its max_bad bad samples, or a worker died.
         ConfigError: while iterating, when images of one micro-batch differ in size.
     """
-    return _Loader(
-        _Pairs(streams),
-        batch_sampler=_Batches(plan, first_step, last_step),
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        prefetch_factor=prefetch if workers else None,
-        worker_init_fn=_start_worker if workers else None,
-        generator=torch.Generator(),
-    )
-
-
-def collate(items: list[dict[str, dict[str, Any]] | CirnError]) -> Batch | CirnError:
-    """Stack the items of a micro-batch."""
-    whole: list[dict[str, dict[str, Any]]] = []
-    for item in items:
-        if isinstance(item, CirnError):
-            return item
-        whole.append(item)
-    try:
-        return {name: stack([item[name] for item in whole]) for name in whole[0]}
-    except ConfigError as error:
-        return error
+    return Batches(_Pairs(streams, plan, first_step, last_step), workers, prefetch, context)
 
 
 def stack(samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -190,11 +213,4 @@ def stack(samples: list[dict[str, Any]]) -> dict[str, Any]:
     return batch
 
 
-def _start_worker(_: int) -> None:
-    # Launchers and SLURM signal whole process groups: stopping is the main process's to handle, and it still needs
-    # this worker for the steps until all ranks have agreed. When it ends, so does this one, within seconds.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-
-
-__all__ = ["Plan", "Stream", "collate", "loader", "stack"]
+__all__ = ["Batches", "Plan", "Stream", "loader", "stack"]

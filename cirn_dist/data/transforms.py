@@ -100,7 +100,7 @@ class SegmentationTransform:
         Where the image alone may be scaled, {"size": (H, W)} is the label's, or the image's before: what predictions
         are brought to.
         The image lies in memory as it was decoded, pixel by pixel (channels last): networks take it so.
-        The loader widens labels to int64 once they have left the worker process: eight times less to move.
+        Labels are widened to int64 on the device: eight times less to move.
 
         Raises:
             CorruptSample: an image or label that cannot be decoded; names the field.

@@ -67,12 +67,11 @@ def fit(training: Training, run: Run) -> None:
         fix = f"give it more, or remove {run.stage_folder(training.name)} to train it again"
         raise ConfigError(what, where=training.name, fix=fix).on_all_ranks()
     run.work(first_step * engine.images_per_step)
-    batches = iter(
-        loader(training.streams, plan, first_step=first_step, last_step=last_step, workers=run.config.data.workers)
-    )
+    workers = run.config.data.workers
+    batches = loader(training.streams, plan, first_step=first_step, last_step=last_step, workers=workers)
     per_step = engine.images_per_step
     run.progress.start(training.name, training.iterations, done=first_step * per_step, per_step=per_step)
-    with Meter(run, training.name, first_step) as meter, keeper:
+    with Meter(run, training.name, first_step) as meter, keeper, batches:
         for step in range(first_step, last_step):
             meter.begin()
             iteration = step * engine.images_per_step
@@ -106,7 +105,7 @@ def fit(training: Training, run: Run) -> None:
 
 
 def to_device(batch: Batch, run: Run) -> Batch:
-    """Move a micro-batch to the device; images (N, 3, H, W) from uint8 to [-1, 1]."""
+    """Move a micro-batch to the device; images (N, 3, H, W) from uint8 to [-1, 1], labels to int64."""
     device = run.runtime.device
     moved: Batch = {}
     for domain, entries in batch.items():
@@ -116,4 +115,6 @@ def to_device(batch: Batch, run: Run) -> Batch:
         }
         images = moved[domain]["image"].to(run.runtime.dtype).div_(127.5).sub_(1.0)
         moved[domain]["image"] = images.contiguous(memory_format=torch.channels_last)
+        if "label" in moved[domain]:
+            moved[domain]["label"] = moved[domain]["label"].long()
     return moved

@@ -14,6 +14,7 @@ from rawdata import flip, labels, sample, shard_set
 from cirn_dist.data.decode import encode_image, encode_label
 from cirn_dist.data.index import ShardSet, index_name
 from cirn_dist.data.labels import label_space
+from cirn_dist.data.processes import fork_server
 from cirn_dist.data.records import write_index
 from cirn_dist.data.samples import Entry
 from cirn_dist.data.stats import Stats
@@ -73,7 +74,7 @@ def test_the_loader_yields_what_the_engine_was_promised(shards):
     assert batch["source"]["image"].shape == (2, 3, 8, 12)
     assert batch["source"]["image"].dtype == torch.uint8
     assert batch["source"]["label"].shape == (2, 8, 12)
-    assert batch["source"]["label"].dtype == torch.int64
+    assert batch["source"]["label"].dtype == torch.uint8
     assert batch["source"]["k"].tolist() == batch["target"]["k"].tolist() == [30, 31]
     assert len(loader(streams, Plan(4), first_step=7, last_step=9)) == 8
 
@@ -102,6 +103,17 @@ def test_workers_do_not_change_the_order(shards):
     ]
     assert runs[0] == runs[1] == [[k] for k in range(12, 24)]
     assert collect(streams, Plan(4), 3, 6, workers=2) == collect(streams, Plan(4), 3, 6)
+
+
+def test_a_fork_servers_workers_read_the_same_bits(shards):
+    """As on a GPU, where workers are no forks of this process: streams must pickle."""
+    streams = {"source": stream(shards), "target": stream(shards, name="target")}
+    expected = list(loader(streams, Plan(4, micro_batch=2), first_step=3, last_step=6))
+    with loader(streams, Plan(4, micro_batch=2), first_step=3, last_step=6, workers=2, context=fork_server()) as read:
+        for batch, wanted in zip(read, expected, strict=True):
+            for name, fields in wanted.items():
+                assert all(torch.equal(batch[name][field], tensor) for field, tensor in fields.items())
+                assert batch[name]["image"].stride() == fields["image"].stride()
 
 
 def test_the_loader_draws_nothing_from_torchs_generator(shards):
