@@ -29,13 +29,20 @@ def pack(
     split: str = "train",
     size: Annotated[str | None, typer.Option(metavar="WxH|original", help="Default: the recipe's.")] = None,
     codec: Annotated[str | None, typer.Option(help="jpeg95, png or webp; default: the recipe's.")] = None,
-    labels: Annotated[bool | None, typer.Option(help="Demand labels, or never open one; default: as found.")] = None,
+    labels: Annotated[
+        bool | None,
+        typer.Option(help="One per image, or never open one; default: none where nothing looks like labels."),
+    ] = None,
     label_size: Annotated[
         Literal["image", "original"] | None,
         typer.Option(metavar="image|original", help="Original for scoring; default: the split's."),
     ] = None,
-    label_space: Annotated[
-        str | None, typer.Option(help="Its name, or a recipe of that space; default: the recipe's.")
+    space: Annotated[
+        str | None, typer.Option(help="Label space: its name, or a recipe that has it; default: the recipe's.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Replaces a value of the recipe, e.g. count=200 or list=train.txt."),
     ] = None,
     workers: Workers = _CORES,
     shard_size: Annotated[float, typer.Option(min=0.001, metavar="MB")] = 128,
@@ -47,7 +54,9 @@ def pack(
     from cirn_dist.data.spaces import named_space, setting
     from cirn_dist.report.shards import counting, info_table
 
-    options = {} if label_space is None else {"label_space": setting(named_space(label_space))}
+    options = _options(option or [])
+    if space is not None:
+        options["label_space"] = setting(named_space(space))
     with counting("packing") as count:
         made = pack_set(
             recipe,
@@ -165,6 +174,18 @@ def _size(text: str | None) -> Any:
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise ConfigError("not a size", where=f"--size {text}", fix="write WIDTHxHEIGHT or original")
     return int(width), int(height)
+
+
+def _options(words: list[str]) -> dict[str, Any]:
+    from cirn_dist.yamlfile import parse_yaml
+
+    options = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise ConfigError("not an option", where=f"--option {word}", fix="write KEY=VALUE")
+        options[key] = parse_yaml(text, f"--option {word}")
+    return options
 
 
 def _write(path: Path | None, content: dict[str, Any]) -> None:

@@ -98,7 +98,7 @@ def _open(run: Run, name: Literal["source", "target", "scored"], domain: Domain,
     def packed() -> Path:
         options = domain.score_options if name == "scored" else domain.options
         recipe = load_recipe(domain.recipe, options, split)
-        if recipe.label_space is None:
+        if labels and recipe.label_space is None:
             recipe = recipe.model_copy(update={"label_space": setting(run.labels)})
         return pack(
             recipe,

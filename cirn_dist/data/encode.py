@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,19 @@ import numpy.typing as npt
 from PIL import Image
 
 from cirn_dist.data.decode import CODECS, encode_image, encode_label, first_channel16, open_image, open_label, png_bits
+from cirn_dist.data.forms import Form
 from cirn_dist.data.idmaps import colour_map, id_map
-from cirn_dist.data.items import Item
-from cirn_dist.data.labels import UInt8Array
-from cirn_dist.data.recipes import Form, Recipe
+from cirn_dist.data.labels import Colour, UInt8Array
+from cirn_dist.data.matches import Item
+from cirn_dist.data.recipes import Recipe
 from cirn_dist.data.samples import Entry, LeftOut, json_field
 from cirn_dist.data.stats import measure
 from cirn_dist.errors import CorruptSample, DataError
 
 _UNKNOWN = -1
+_EXACT = ("PNG", "BMP", "TIFF", "PPM", "GIF")
+_ID_FIX = "say in the recipe's `ids` what it is: {id: class}, or {id: ignore}"
+_COLOUR_FIX = "say in the recipe's `colours` what it is: {class: [r, g, b]}, or {ignore: [r, g, b]}"
 Result = TypeVar("Result")
 
 
@@ -35,6 +40,7 @@ class Encoder:
         size: width and height of the packed image; None keeps each image's own.
         label_size: `image` resizes the label with the image (nearest), `original` leaves it whole.
         codec: jpeg95, png or webp.
+        published: the files are a published dataset's, whose ids and colours are known: a wrong one is a broken file.
     """
 
     recipe: Recipe
@@ -43,6 +49,7 @@ class Encoder:
     size: tuple[int, int] | None
     label_size: str
     codec: str
+    published: bool = False
 
     def __call__(self, item: Item) -> Entry | LeftOut:
         """Encode one item.
@@ -52,10 +59,10 @@ class Encoder:
         """
         if item.image is None:
             return self._encode(item, *self._render(item))
-        image = _decoded(item.image, open_image)
+        image = self._decoded(item.image, open_image)
         if item.label is None:
             return self._encode(item, image, None)
-        label = _decoded(item.label, self._train_ids)
+        label = self._decoded(item.label, self._train_ids)
         if label.shape != (image.height, image.width):
             found, expected = f"{label.shape[1]}x{label.shape[0]}", f"{image.width}x{image.height}"
             return LeftOut(item.source, f"its label map is {found}, the image {expected}")
@@ -65,7 +72,11 @@ class Encoder:
         original = image.size
         if self.size and self.size != original:
             image = image.resize(self.size, Image.Resampling.BICUBIC)
-        sample = {CODECS[self.codec]: encode_image(image, self.codec)}
+        try:
+            sample = {CODECS[self.codec]: encode_image(image, self.codec)}
+        except (OSError, ValueError) as error:  # JPEG ends at 65,535 pixels a side, WebP at 16,383
+            what = f"{image.width}x{image.height} cannot be written as {self.codec} ({error})"
+            raise DataError(what, where=item.image, fix="choose a smaller size, or codec png") from error
         if label is not None:
             if self.label_size == "image" and image.size != original:
                 label = np.asarray(Image.fromarray(label).resize(image.size, Image.Resampling.NEAREST))
@@ -86,10 +97,21 @@ class Encoder:
         if encoding == "first_channel16":
             return _map_ids(first_channel16(data), id_map(self.form.ids, space))
         if encoding == "colour" or (encoding == "index_or_colour" and png_colour_type(data) in (2, 6)):
-            return _map_colours(np.asarray(open_image(data)), colour_map(self.form.colours or space.name, space))
+            return _map_colours(_open_colours(data), colour_map(self.form.colours, space))
         if png_bits(data) == 16:
             raise CorruptSample("16 bits per pixel; this form's labels have 8")
+        if png_colour_type(data) in (2, 6):
+            raise CorruptSample("a label in colours; this form's labels hold ids", fix="`encoding: colour` reads it")
         return _map_ids(np.asarray(open_label(data)), id_map(self.form.ids, space))
+
+    def _decoded(self, path: Path, decode: Callable[[bytes], Result]) -> Result:
+        try:
+            return decode(path.read_bytes())
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+        except CorruptSample as error:
+            fix = "restore the file from the published archive" if self.published else error.fix
+            raise CorruptSample(error.what, where=path, fix=fix) from error
 
 
 def png_colour_type(data: bytes) -> int | None:
@@ -97,13 +119,20 @@ def png_colour_type(data: bytes) -> int | None:
     return data[25] if png_bits(data) is not None and len(data) > 25 else None
 
 
-def _decoded(path: Path, decode: Callable[[bytes], Result]) -> Result:
-    try:
-        return decode(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
-    except CorruptSample as error:
-        raise CorruptSample(error.what, where=path, fix="restore the file from the published archive") from error
+def _open_colours(data: bytes) -> UInt8Array:
+    """Decode a label in colours, (H, W, 3); of a palette, its colours.
+
+    Raises:
+        CorruptSample: as `open_image`; a format that changes colours; a pixel that is not opaque, whose colour is
+            what the file says or what lies behind.
+    """
+    colours = np.asarray(open_image(data))
+    with Image.open(io.BytesIO(data)) as image:
+        if image.format not in _EXACT:
+            raise CorruptSample(f"a label in {image.format}, which may change colours", fix="write it as PNG")
+        if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+            raise CorruptSample("a label with transparent pixels", fix="write it without an alpha channel")
+    return colours
 
 
 def _map_ids(ids: UInt8Array, table: dict[int, int]) -> UInt8Array:
@@ -112,11 +141,11 @@ def _map_ids(ids: UInt8Array, table: dict[int, int]) -> UInt8Array:
     mapped = lookup[ids]
     unknown = np.unique(ids[mapped == _UNKNOWN])
     if unknown.size:
-        raise CorruptSample(f"unknown label id {', '.join(map(str, unknown[:5]))}")
+        raise CorruptSample(f"unknown label id {', '.join(map(str, unknown[:5]))}", fix=_ID_FIX)
     return mapped.astype(np.uint8)
 
 
-def _map_colours(image: UInt8Array, table: dict[tuple[int, int, int], int]) -> UInt8Array:
+def _map_colours(image: UInt8Array, table: dict[Colour, int]) -> UInt8Array:
     codes = _code(image)
     known = np.array(sorted(table), np.uint8)
     known_codes = _code(known)
@@ -124,7 +153,10 @@ def _map_colours(image: UInt8Array, table: dict[tuple[int, int, int], int]) -> U
     unknown = codes[known_codes[place] != codes]
     if unknown.size:
         code = int(unknown[0])
-        raise CorruptSample(f"unknown label colour {(code >> 16, code >> 8 & 255, code & 255)}")
+        raise CorruptSample(
+            f"unknown label colour {(code >> 16, code >> 8 & 255, code & 255)} in {unknown.size:,} pixels",
+            fix=_COLOUR_FIX,
+        )
     train_ids: UInt8Array = np.array([table[(int(r), int(g), int(b))] for r, g, b in known], np.uint8)
     mapped: UInt8Array = train_ids[place]
     return mapped

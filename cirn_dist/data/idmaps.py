@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from cirn_dist.data.labels import IGNORE, Colour, LabelSpace, label_space
 from cirn_dist.errors import ConfigError, nearest
+
+Key = TypeVar("Key", int, Colour)
 
 _CITYSCAPES_IDS = dict(
     zip((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33), range(19), strict=True)
@@ -79,32 +82,58 @@ def id_map(name_or_map: str | Mapping[int, int | str], space: LabelSpace) -> dic
         space: classes a known map has and the space has not become ignored.
 
     Raises:
-        ConfigError: no such map, class or train id.
+        ConfigError: no such map, class or train id; a known map and the space have no class in common.
     """
     if name_or_map == "train_ids":
         return {**{index: index for index in range(space.num_classes)}, IGNORE: IGNORE}
     if not isinstance(name_or_map, str):
-        return {int(key): _train_id(value, space) for key, value in name_or_map.items()}
+        return {key: _train_id(value, space) for key, value in name_or_map.items()}
     if name_or_map not in _ID_MAPS:
-        raise ConfigError(f"unknown id map {name_or_map!r}", fix=f"train_ids, {', '.join(_ID_MAPS)}, or a mapping")
+        raise ConfigError(
+            f"unknown id map {name_or_map!r}", fix=f"train_ids, {', '.join(_ID_MAPS)}, or a mapping {{id: class}}"
+        )
     native, table = _ID_MAPS[name_or_map]
     classes = label_space(native).classes
-    return {key: _known(classes[value] if value != IGNORE else "ignore", space) for key, value in table.items()}
+    names = {key: classes[value] if value != IGNORE else "ignore" for key, value in table.items()}
+    return _known(names, space, name_or_map)
 
 
-def colour_map(name: str, space: LabelSpace) -> dict[Colour, int]:
-    """Return {RGB colour in the file: train id in `space`}.
+def colour_map(colours: str | Mapping[str, Iterable[Colour]] | None, space: LabelSpace) -> dict[Colour, int]:
+    """Return {RGB colour in the file: train id in `space`}; a colour that is not in it is unknown, not ignored.
+
+    Args:
+        colours: a known map's name; {class or "ignore": its colours}; None for the space's palette, which
+            {"ignore": colours} alone adds to.
+        space: classes a known map has and the space has not become ignored.
 
     Raises:
-        ConfigError: no map of that name.
+        ConfigError: no such map or class, a colour of two classes; a known map and the space have no class in common.
     """
-    if name not in _COLOUR_MAPS:
-        raise ConfigError(f"unknown colour map {name!r}", fix=nearest(name, _COLOUR_MAPS))
-    return {colour: _known(class_name, space) for colour, class_name in _COLOUR_MAPS[name]().items()}
+    if isinstance(colours, str):
+        if colours not in _COLOUR_MAPS:
+            raise ConfigError(
+                f"unknown colour map {colours!r}",
+                fix=f"{nearest(colours, _COLOUR_MAPS)}; or a mapping {{class: [r, g, b]}}",
+            )
+        return _known(_COLOUR_MAPS[colours](), space, colours)
+    named = [(name, colour) for name, several in (colours or {}).items() for colour in several]
+    if not set(colours or {}) - {"ignore"}:
+        named += zip(space.classes, space.palette, strict=True)
+    table: dict[Colour, int] = {}
+    owner: dict[Colour, str] = {}
+    for name, colour in named:
+        if owner.setdefault(colour, name) != name:
+            raise ConfigError(f"{owner[colour]} and {name} have one colour, {colour}", fix="give `colours` that differ")
+        table[colour] = _train_id(name, space)
+    return table
 
 
-def _known(name: str, space: LabelSpace) -> int:
-    return space.classes.index(name) if name in space.classes else IGNORE
+def _known(names: Mapping[Key, str], space: LabelSpace, called: str) -> dict[Key, int]:
+    """Translate a known map's class names; those the space has not are ignored, but not all of them."""
+    table = {key: space.classes.index(name) if name in space.classes else IGNORE for key, name in names.items()}
+    if set(table.values()) == {IGNORE}:
+        raise ConfigError(f"{called} has no class of {space.name}", fix=f"name them: {', '.join(space.classes)}")
+    return table
 
 
 def _train_id(value: int | str, space: LabelSpace) -> int:

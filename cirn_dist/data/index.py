@@ -66,7 +66,7 @@ class ShardSet:
         meta = read_json(path / INDEX)
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise DataError(f"not of the format {FORMAT}", where=path / INDEX, fix="pack or index the set again")
-        content = {key: value for key, value in meta.items() if key != "fingerprint"}
+        content = {key: value for key, value in meta.items() if key not in ("fingerprint", "notes")}
         if digest(content) != meta.get("fingerprint"):
             raise DataError("the index was changed: its fingerprint differs", where=path / INDEX, fix="index it again")
         for shard in meta["shards"] if check else []:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ class Info:
     Args:
         classes: (name, share of all label pixels) per class, then ("ignored", share); empty without labels.
         left_out: {"source", "reason"} of items that were not packed.
+        omissions: lines on what of the raw folder the set does not hold.
     """
 
     path: Path
@@ -30,8 +32,23 @@ class Info:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     left_out: tuple[dict[str, str], ...]
+    omissions: tuple[str, ...]
     made: dict[str, Any]
     fingerprint: str
+
+
+def omissions(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return lines on what a set does not hold of its raw folder: images left out, files passed over."""
+    left_out = meta["left_out"]
+    notes = tuple(meta.get("notes", ()))
+    return (left_out_line(left_out, meta["samples"] + len(left_out)), *notes) if left_out else notes
+
+
+def left_out_line(left_out: Sequence[Mapping[str, str]], images: int) -> str:
+    """Say how many of so many images are left out, and which first and why."""
+    first = left_out[0]
+    share = f"{len(left_out):,} of {images:,} images ({100 * len(left_out) / images:.3g} %)"
+    return f"left out: {share}, first {first['source']}: {first['reason']}"
 
 
 def info(path: str | Path) -> Info:
@@ -59,6 +76,7 @@ def info(path: str | Path) -> Info:
         mean=tuple(meta["mean"]),
         std=tuple(meta["std"]),
         left_out=tuple(meta["left_out"]),
+        omissions=omissions(meta),
         made=meta["made"],
         fingerprint=shards.fingerprint,
     )

@@ -1,48 +1,33 @@
-"""Finding a raw dataset's images and labels as a recipe describes them, in an order that mixes them."""
+"""Finding a split's images and labels in a raw folder, in an order that mixes them."""
 
 from __future__ import annotations
 
 import logging
-import os
-import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cirn_dist.data.recipes import Form, Recipe, Split
-from cirn_dist.errors import DataError
+from cirn_dist.data.forms import Form
+from cirn_dist.data.listed import listed
+from cirn_dist.data.matches import Item, Match, counts, like_labels, match, passed_over
+from cirn_dist.data.recipes import Recipe, Split
+from cirn_dist.data.walk import Walks
+from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.seeds import permutation
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Item:
-    """One image to pack.
-
-    Args:
-        key: its name in the shard set.
-        source: its path below the raw folder; kept in the sample's json.
-        image: the file; None for a rendered image.
-        label: its label's file, when labels are packed.
-        index: of a rendered image.
-    """
-
-    key: str
-    source: str
-    image: Path | None = None
-    label: Path | None = None
-    index: int = 0
+_UNLABELLED = "pack without labels (--no-labels)"
 
 
 @dataclass(frozen=True)
 class Found:
-    """A split's items in their packing order, and the form they have."""
+    """A split's items in their packing order, the form they have, and lines on what is not among them."""
 
     items: list[Item]
     form: Form | None
     labels: bool
+    notes: tuple[str, ...] = ()
 
 
 def find(recipe: Recipe, raw: Path | None, split: str, labels: bool | None) -> Found:
@@ -52,20 +37,31 @@ def find(recipe: Recipe, raw: Path | None, split: str, labels: bool | None) -> F
         recipe: the dataset.
         raw: its folder; None for rendered images.
         split: one of the recipe's.
-        labels: True needs one per image, False looks for none, None takes them where they are.
+        labels: True needs one per image, False looks for none, None takes one per image, or none at all where nothing
+            looks like labels.
 
     Raises:
-        DataError: folder missing or empty, label missing, two images with one key.
+        DataError: folder missing or empty, label missing, two images with one key, a list or count that asks for more.
     """
     found = _rendered(recipe, split, labels) if recipe.layout == "streets" else _files(recipe, raw, split, labels)
+    for note in found.notes:
+        _log.warning("%s %s: %s", recipe.name, split, note)
     order = permutation(len(found.items), "pack", recipe.name, split)
-    return Found([found.items[place] for place in order], found.form, found.labels)
+    items = [found.items[place] for place in order]
+    count = recipe.split(split).count
+    if count is not None and count > len(items):
+        raise DataError(f"count is {count}, the split {split!r} has {len(items)} images", where=raw or recipe.name)
+    return Found(items[:count], found.form, found.labels, found.notes)
 
 
 def _rendered(recipe: Recipe, split: str, labels: bool | None) -> Found:
     part = recipe.split(split)
-    indexes = range(part.first, part.first + (part.count or 1))
+    if part.count is None:
+        raise ConfigError(
+            f"split {split!r} does not say how many images to render", where=recipe.name, fix="count: 100"
+        )
     stem = f"{recipe.appearance}-{recipe.seed}"
+    indexes = range(part.first, part.first + part.count)
     items = [Item(f"{stem}-{index:07d}", f"streets/{stem}/{index}", index=index) for index in indexes]
     return Found(items, None, labels is not False)
 
@@ -73,99 +69,133 @@ def _rendered(recipe: Recipe, split: str, labels: bool | None) -> Found:
 def _files(recipe: Recipe, raw: Path | None, split: str, labels: bool | None) -> Found:
     if raw is None or not raw.is_dir():
         raise DataError("no such folder", where=raw or recipe.name, fix="give the raw dataset's folder")
-    unlabelled: Found | None = None
-    missing: Path | None = None
+    walks = Walks()
+    best, others = _best(recipe, raw, split, labels, walks)
+    notes = [*best.notes, *_unpublished(len(best.taken), recipe, split)]
+    labelled = labels is not False and _are_labelled(best, labels, walks, [best, *others])
+    if labels is None and best.match.form.labels and not labelled:
+        notes.append(f"no labels: none of {len(best.taken):,} images has one at {best.pattern}, packed as images alone")
+    if several := _shared(best.match, best.taken):
+        notes.append(several)
+    rest = passed_over(best.match, best.taken, [other.match for other in others], walks, labels=labelled)
+    return Found(best.taken, best.match.form, labelled, (*notes, *([rest] if rest else [])))
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What a split takes of a form's images."""
+
+    match: Match
+    taken: list[Item]
+    notes: list[str]
+
+    @property
+    def labelled(self) -> int:
+        return sum(item.label is not None for item in self.taken)
+
+    @property
+    def pattern(self) -> str:
+        return self.match.below(self.match.root / (self.match.form.labels or ""))
+
+
+def _best(recipe: Recipe, raw: Path, split: str, labels: bool | None, walks: Walks) -> tuple[_Choice, list[_Choice]]:
+    """Return the form with the most labels, or else images, and the others that found some.
+
+    Of two that find as many the first is taken; a form that looks everywhere is asked where no other found images.
+    """
+    choices: list[_Choice] = []
+    unlisted: list[DataError] = []
+    looked: list[Match] = []
     for root in recipe.roots:
         for form in recipe.forms_of(split):
-            items = _select(_match(raw, raw / root, form, labels), recipe.split(split), raw)
-            if not items:
+            unmet = labels is not False and form.labels and not any(choice.labelled for choice in choices)
+            if choices and not form.static and not unmet:
                 continue
-            first = items[0].label
-            if labels is False or (first is not None and first.is_file()):
-                _refuse_missing_labels(items)
-                _compare(len(items), recipe, split)
-                return Found(items, form, labels is not False)
-            missing = missing or first
-            stripped = [Item(item.key, item.source, item.image) for item in items]
-            unlabelled = unlabelled or Found(stripped, form, False)
-    if unlabelled is None:
-        patterns = ", ".join(form.images for form in recipe.forms_of(split))
-        raise DataError(f"no images of {recipe.name}'s split {split!r}", where=raw, fix=f"looked for {patterns}")
-    if labels:
-        raise DataError("the images have no labels", where=missing or raw, fix="add them, or pack without labels")
-    _compare(len(unlabelled.items), recipe, split)
-    return unlabelled
+            found = match(form, raw, raw / root, walks, labels=labels is not False)
+            looked.append(found)
+            try:
+                taken, notes = _select(found, recipe.split(split), raw)
+            except DataError as error:
+                unlisted.append(error)
+                continue
+            if taken:
+                choices.append(_Choice(found, taken, notes))
+    if not choices:
+        raise unlisted[0] if unlisted else _nothing(recipe, raw, split, looked)
+    able = [choice for choice in choices if choice.match.form.labels or not labels] or choices
+    best = max(able, key=lambda choice: (choice.labelled, len(choice.taken)))
+    return best, [choice for choice in choices if choice is not best]
 
 
-def _match(raw: Path, root: Path, form: Form, labels: bool | None) -> list[Item]:
-    """List a form's images, sorted by path, each with the label the form promises it."""
-    pattern = _regex(form.images)
-    static = form.images.split("*")[0].rpartition("/")[0]
-    items: dict[str, Item] = {}
-    for path in _walk(root / static):
-        match = pattern.fullmatch(path.relative_to(root).as_posix())
-        if match is None or path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        key = _key(_fill(form.key, match))
-        source = path.relative_to(raw).as_posix()
-        if key in items:
-            raise DataError(f"two images have the key {key!r}: {items[key].source} and {source}", where=raw)
-        label = root / _fill(form.labels, match) if form.labels and labels is not False else None
-        items[key] = Item(key, source, path, label)
-    return list(items.values())
+def _nothing(recipe: Recipe, raw: Path, split: str, looked: Sequence[Match]) -> DataError:
+    there = [item.image for found in looked for item in found.items if item.image]
+    strays = [path for found in looked for path in found.strays]
+    fix = "looked for " + ", ".join(found.form.images for found in looked)
+    if there:
+        fix = f"{len(there):,} are there, none of them in the split's ranges of keys"
+    elif strays:
+        fix += f"; beside them lie {counts(strays)}, first {strays[0].relative_to(raw)}"
+    return DataError(f"no images of {recipe.name}'s split {split!r}", where=raw, fix=fix)
 
 
-def _regex(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(\*\*|\*)", pattern)
-    return re.compile("".join({"**": "(.*)", "*": "([^/]*)"}.get(part, re.escape(part)) for part in parts))
+def _are_labelled(best: _Choice, labels: bool | None, walks: Walks, looked: Sequence[_Choice]) -> bool:
+    """Whether the images have labels: all of them, or none where nothing looks like any.
+
+    Raises:
+        DataError: some have none; none has, and they are demanded or other files lie where labels should.
+    """
+    found = best.match
+    lost = [item for item in best.taken if item.label is None]
+    if not lost:
+        return True
+    if not found.form.labels:
+        if labels:
+            raise DataError(f"the recipe names no labels for {found.form.images}", where=found.root, fix=_UNLABELLED)
+        return False
+    first = found.promised[lost[0].key]
+    if len(lost) < len(best.taken):
+        what = f"{len(lost):,} labels are missing, this one first; {best.labelled:,} images have one"
+        raise DataError(what, where=first, fix=f"add them, or {_UNLABELLED}")
+    alike = like_labels(found, walks)
+    if labels or alike:
+        patterns = " or ".join(dict.fromkeys(choice.pattern for choice in looked if choice.match.form.labels))
+        there = f", though {len(alike):,} files lie there, first {found.below(alike[0])}" if alike else ""
+        what = f"the images have no labels: none of {len(lost):,} has one at {patterns}{there}"
+        raise DataError(what, where=first, fix=f"add them, or {_UNLABELLED}")
+    return False
 
 
-def _fill(template: str, match: re.Match[str]) -> str:
-    return re.sub(r"\{(\d+)\}", lambda place: match.group(int(place.group(1))), template)
+def _select(found: Match, split: Split, raw: Path) -> tuple[list[Item], list[str]]:
+    """Keep the items of a split's ranges of keys, and those its list file names; with notes.
 
-
-def _key(text: str) -> str:
-    """Make a key no reader can misread: a dot would start the field, a slash a folder."""
-    return re.sub(r"[\s.]", "_", text.strip("/")).replace("/", "-")
-
-
-def _walk(folder: Path) -> Iterable[Path]:
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
-
-
-def _select(items: list[Item], split: Split, raw: Path) -> list[Item]:
-    """Keep the items of a split's ranges of keys, and those its list file names by path, stem or key."""
+    Raises:
+        DataError: the list names an image that is not there, or that is outside the ranges.
+    """
+    items: list[Item] = found.items
+    notes: list[str] = []
     if split.ranges is not None:
         items = [item for item in items if any(first <= item.key <= last for first, last in split.ranges)]
-    if split.list is None or not items:
-        return items
-    known = {alias: item for item in items for alias in (item.key, Path(item.source).stem, item.source)}
-    chosen: dict[str, Item] = {}
-    for name in _listed(raw / split.list):
-        item = known.get(name) or known.get(Path(name).stem)
-        if item is None:
-            raise DataError(f"the listed image {name} is missing", where=raw / split.list)
-        chosen[item.key] = item
-    return list(chosen.values())
+    if split.list is None or not found.items:
+        return items, notes
+    names = listed(raw / split.list, {item.source: item.key for item in found.items}, raw.resolve().name)
+    kept = {item.source: item for item in items}
+    outside = next((source for source in names.sources if source not in kept), None)
+    if outside:
+        raise DataError(f"the listed image {outside} is outside the split's ranges of keys", where=raw / split.list)
+    if names.again:
+        notes.append(names.again)
+    return [kept[source] for source in names.sources], notes
 
 
-def _listed(path: Path) -> list[str]:
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the split's list cannot be read ({error})", where=path) from error
-    return [line.split()[0] for line in lines if line.strip()]
+def _shared(found: Match, items: Sequence[Item]) -> str:
+    """Say that images share labels, as those of one scene in several weathers do; empty where none do."""
+    uses = Counter(item.label for item in items if item.label)
+    several = [label for label, count in uses.items() if count > 1]
+    return f"{len(several):,} labels are each of several images, first {found.below(several[0])}" if several else ""
 
 
-def _refuse_missing_labels(items: list[Item]) -> None:
-    lost = [item.label for item in items if item.label is not None and not item.label.is_file()]
-    if lost:
-        raise DataError(f"{len(lost)} labels are missing, this one first", where=lost[0], fix="or pack without labels")
-
-
-def _compare(count: int, recipe: Recipe, split: str) -> None:
-    published = recipe.split(split).published
-    if published and count != published:
-        _log.warning("%s %s: %d images found, %d were published", recipe.name, split, count, published)
+def _unpublished(count: int, recipe: Recipe, split: str) -> list[str]:
+    part = recipe.split(split)
+    if not part.published or count == part.published or part.list or part.count:
+        return []
+    return [f"{count:,} images found, {part.published:,} were published"]

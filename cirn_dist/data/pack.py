@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, takewhile
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
 from cirn_dist.data.decode import CODECS
 from cirn_dist.data.encode import Encoder
 from cirn_dist.data.files import PARTIAL, digest, read_json, write_json, writing_into
-from cirn_dist.data.index import INDEX, ShardSet
+from cirn_dist.data.index import INDEX, ShardSet, index_name
+from cirn_dist.data.info import left_out_line
 from cirn_dist.data.items import Found, find
 from cirn_dist.data.parallel import ordered_map
 from cirn_dist.data.recipes import Recipe, Size, load_recipe
 from cirn_dist.data.samples import Entry, LeftOut
+from cirn_dist.data.walk import PLAN
 from cirn_dist.data.writer import finish, finished, write_shard
 from cirn_dist.errors import ConfigError, DataError, nearest
 
-PLAN = "pack.json"
+_LOOK_EVERY = 200  # images between looks at how many are left out
 Progress = Callable[[int, int], None]
 
 
@@ -46,16 +49,18 @@ def pack(
         split: one of the recipe's.
         size: of the packed images, (width, height) or "original"; None is the recipe's.
         codec: jpeg95, png or webp; None is the recipe's.
-        labels: True demands a label per image, False never opens a label file, None takes labels where they are.
+        labels: True demands a label per image, False never opens a label file, None takes one per image, or none at
+            all where nothing looks like labels.
         label_size: "original" leaves labels at their own size, for scoring; None is the split's.
         workers: processes.
         shard_mb: a tar is closed when it holds this many MiB.
-        options: replace recipe values: count, seed, appearance, label_space, list, ...
+        options: replace recipe values: count, seed, appearance, label_space, list, max_left_out, ...
         progress: called with (items done, items in all).
 
     Raises:
         ConfigError: unknown recipe, split, codec or option.
-        DataError: folder missing or empty; unreadable image; unknown label id; another set in `out`; no space.
+        DataError: folder missing or empty; unreadable image; unknown label id; another set in `out`; no space;
+            more images left out than the recipe's `max_left_out`.
     """
     out, raw = Path(out), Path(raw) if raw is not None else None
     recipe = load_recipe(recipe, options, split)
@@ -81,13 +86,15 @@ def pack(
     found = find(recipe, raw, split, labels)
     space = recipe.space if found.labels else None
     token = _begin(out, made, found)
-    encoder = Encoder(recipe, found.form, found.labels, wanted, label_size, codec)
+    encoder = Encoder(recipe, found.form, found.labels, wanted, label_size, codec, bool(part.published))
     try:
         stems = _write(out, split, found, encoder, token, workers, int(shard_mb * 2**20), progress)
     except BaseException:
         _forget_if_empty(out)
         raise
-    packed = finish(out, stems, name=f"{recipe.name}-{split}", label_space=space, made=made, token=token)
+    packed = finish(
+        out, stems, name=f"{recipe.name}-{split}", label_space=space, made=made, token=token, notes=found.notes
+    )
     (out / PLAN).unlink(missing_ok=True)
     return packed
 
@@ -104,13 +111,15 @@ def _write(
 ) -> list[str]:
     """Write the shards not finished yet: one writer, many encoders, so that the order never depends on them."""
     stems: list[str] = []
-    done = 0
+    left_out: list[dict[str, str]] = []
+    done, total = 0, len(found.items)
     while (record := finished(out, _stem(split, len(stems)), token)) is not None:
         done += record["samples"] + len(record["left_out"])
+        left_out += record["left_out"]
         stems.append(_stem(split, len(stems)))
     if progress:
-        progress(done, len(found.items))
-    waiting = (lambda: progress(done, len(found.items))) if progress else None  # it may ask to stop
+        progress(done, total)
+    waiting = (lambda: progress(done, total)) if progress else None  # it may ask to stop
     entries = ordered_map(encoder, found.items[done:], workers, waiting=waiting)
     for first in entries:
         stems.append(_stem(split, len(stems)))
@@ -121,9 +130,14 @@ def _write(
             for one in chain([start], entries):
                 yield one
                 done += 1
-                size += one.size if isinstance(one, Entry) else 0
+                if isinstance(one, LeftOut):
+                    left_out.append({"source": one.source, "reason": one.reason})
+                else:
+                    size += one.size
+                if done % _LOOK_EVERY == 0 or done == total:
+                    _refuse_many(out, left_out, done, total, encoder.recipe.max_left_out)
                 if progress:
-                    progress(done, len(found.items))
+                    progress(done, total)
                 if size >= limit:
                     return
 
@@ -131,8 +145,33 @@ def _write(
     return stems
 
 
+def _refuse_many(out: Path, left_out: Sequence[Mapping[str, str]], done: int, total: int, most: float) -> None:
+    """Refuse a set that lacks too many of its images.
+
+    The shards from the first that lacks one on are forgotten: when labels were put right they come out otherwise.
+
+    Raises:
+        DataError: more than the share `most` of all images is left out.
+    """
+    if len(left_out) <= most * total:
+        return
+    records = sorted(out.glob("*.record.json"))
+    sound = list(takewhile(lambda path: not read_json(path)["left_out"], records))
+    for path in records[len(sound) :]:
+        tar = path.with_name(path.name.removesuffix(".record.json") + ".tar")
+        for file in (path, tar, tar.with_name(index_name(tar.name))):
+            file.unlink(missing_ok=True)
+    so_far = "" if done == total else f" so far, of {total:,}"
+    insist = ceil(100 * len(left_out) / done) / 100
+    raise DataError(
+        f"{left_out_line(left_out, done)}{so_far}; more than {100 * most:.3g} % may not be",
+        where=out,
+        fix=f"put the labels right, or insist with the recipe's option max_left_out={insist:.2g}",
+    )
+
+
 def _stem(split: str, number: int) -> str:
-    return f"{split}-{number:06d}"
+    return f"{split.replace('/', '-')}-{number:06d}"
 
 
 def _begin(out: Path, made: Mapping[str, Any], found: Found) -> str:

@@ -4,42 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cirn_dist.config import Space
 from cirn_dist.data.files import digest
+from cirn_dist.data.forms import Form, Section
+from cirn_dist.data.idmaps import colour_map, id_map
 from cirn_dist.data.labels import LabelSpace, label_space, own_space
 from cirn_dist.errors import ConfigError, nearest
 from cirn_dist.resources import resource
 from cirn_dist.yamlfile import read_mapping
 
 Codec = Literal["jpeg95", "png", "webp"]
-Encoding = Literal["index", "colour", "index_or_colour", "first_channel16"]
 Size = tuple[int, int]
+Side = Annotated[int, Field(ge=1, le=65535)]
+_OF_SPLIT = {"files": ("count", "list"), "streets": ("count", "first")}
+_OF_RECIPE = {
+    "files": ("label_space", "codec", "size", "roots", "max_left_out"),
+    "streets": ("label_space", "codec", "size", "appearance", "seed"),
+}
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Form(_Section):
-    """One way the dataset was published: where files are, and how labels are written.
-
-    In `images`, * is any name and ** any path; {split} is the split's name. In `labels`, {1}, {2}, ... are
-    what the wildcards matched.
-    """
-
-    images: str
-    labels: str | None = None
-    key: str = "{1}"
-    encoding: Encoding = "index"
-    ids: str | dict[int, int | str] = "train_ids"
-    colours: str | None = None
-
-
-class Split(_Section):
+class Split(Section):
     """One split: all of a form's images, or those in a list file or in ranges of keys."""
 
     forms: tuple[Form, ...] | None = Field(None, description="instead of the recipe's forms")
@@ -48,23 +36,54 @@ class Split(_Section):
     ranges: tuple[tuple[str, str], ...] | None = Field(None, description="first and last key, inclusive")
     published: int | None = Field(None, description="how many images the dataset's authors published")
     first: int = Field(0, ge=0, description="streets: the first image's index")
-    count: int | None = Field(None, ge=1, description="streets: number of images")
+    count: int | None = Field(None, ge=1, description="that many of the images, mixed; streets: number of images")
+
+    @field_validator("ranges")
+    @classmethod
+    def _ascending(cls, ranges: tuple[tuple[str, str], ...] | None) -> tuple[tuple[str, str], ...] | None:
+        for first, last in ranges or ():
+            if first > last:
+                raise ValueError(f"{first} comes after {last}")
+        return ranges
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """A dataset."""
 
     name: str
     about: str = ""
     layout: Literal["files", "streets"] = "files"
     label_space: Space | None = Field(None, description="null: whoever packs labels says which classes they hold")
-    size: Size | None = Field(None, description="width and height; null keeps each image's own")
+    size: tuple[Side, Side] | None = Field(None, description="width and height; null keeps each image's own")
     codec: Codec = "jpeg95"
     roots: tuple[str, ...] = ("",)
     forms: tuple[Form, ...] = ()
     splits: dict[str, Split]
     appearance: Literal["synthetic", "photo"] = "synthetic"
     seed: int = 0
+    max_left_out: float = Field(
+        0.1, ge=0, le=1, description="share of the images that may be left out for a label of another size"
+    )
+
+    @field_validator("roots")
+    @classmethod
+    def _inside(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
+        if not roots or any(root.startswith("/") or ".." in root.split("/") for root in roots):
+            raise ValueError("roots are folders below the raw folder")
+        return roots
+
+    @model_validator(mode="after")
+    def _of_one_layout(self) -> Recipe:
+        splits = self.splits.values()
+        if self.layout == "files":
+            unused = {"appearance": self.appearance != "synthetic", "seed": self.seed != 0}
+            unused["first"] = any(split.first for split in splits)
+        else:
+            unused = {"forms": bool(self.forms or any(split.forms for split in splits)), "roots": self.roots != ("",)}
+            unused |= {key: any(getattr(split, key) is not None for split in splits) for key in ("list", "ranges")}
+        for key in (key for key, given in unused.items() if given):
+            raise ValueError(f"{key}: layout {self.layout} does not use it")
+        return self
 
     @model_validator(mode="after")
     def _usable_space(self) -> Recipe:
@@ -85,14 +104,19 @@ class Recipe(_Section):
             raise ConfigError(
                 "does not say which classes its labels hold",
                 where=self.name,
-                fix="name a label space: data.label_space in a run, --label-space for pack, or in the recipe",
+                fix="name a label space: data.label_space in a run, --space for pack, or in the recipe",
             )
         return label_space(self.label_space) if isinstance(self.label_space, str) else own_space(self.label_space)
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 of the content."""
-        return digest(self.model_dump(mode="json"))
+        """Sha256 of the content that decides what is packed.
+
+        Without a label space no label is packed. `folder`, the one recipe that may be without, said camvid11 once;
+        sets packed then still open.
+        """
+        content = self.model_dump(mode="json", exclude={"max_left_out"})
+        return digest({**content, "label_space": content["label_space"] or "camvid11"})
 
     def split(self, name: str) -> Split:
         """Return a split.
@@ -106,14 +130,7 @@ class Recipe(_Section):
 
     def forms_of(self, split: str) -> tuple[Form, ...]:
         """Return the forms to look for, with {split} filled in."""
-        forms = self.split(split).forms or self.forms
-
-        def fill(pattern: str | None) -> str | None:
-            return pattern.replace("{split}", split) if pattern else None
-
-        return tuple(
-            form.model_copy(update={"images": fill(form.images), "labels": fill(form.labels)}) for form in forms
-        )
+        return tuple(form.of(split) for form in self.split(split).forms or self.forms)
 
 
 def load_recipe(name: str | Path | Recipe, options: Mapping[str, Any] | None = None, split: str = "train") -> Recipe:
@@ -125,24 +142,80 @@ def load_recipe(name: str | Path | Recipe, options: Mapping[str, Any] | None = N
         split: the one options are for.
 
     Raises:
-        ConfigError: no such recipe, no such split, unknown key, wrong type.
+        ConfigError: no such recipe, no such split, unknown key, wrong type, an id or colour of no class.
     """
     if isinstance(name, Recipe):
         path, content = Path(name.name), name.model_dump()
     else:
         path = resource("shards", str(name))
         content = read_mapping(path)
-    for key, value in (options or {}).items():
-        if key in ("count", "first", "list"):
-            content.setdefault("splits", {}).setdefault(split, {})[key] = value
-        else:
-            content[key] = value
+    given = _with_options(content, options or {}, split, path)
     try:
-        recipe = Recipe.model_validate(content)
+        recipe = Recipe.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        given = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
-        told = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{place}: {told}{given}".removeprefix(": "), where=path) from error
+        raise ConfigError(_told(error), where=path) from None
+    _check_maps(recipe, path)
     return recipe
+
+
+def _with_options(content: Mapping[str, Any], options: Mapping[str, Any], split: str, path: Path) -> dict[str, Any]:
+    """Lay packing options on a recipe's content.
+
+    Raises:
+        ConfigError: an option that this kind of recipe does not have.
+    """
+    given = dict(content)
+    layout = "streets" if content.get("layout") == "streets" else "files"
+    for key, value in options.items():
+        if key in _OF_SPLIT[layout]:
+            splits = given.get("splits")
+            part = splits.get(split, {}) if isinstance(splits, Mapping) else None
+            if isinstance(splits, Mapping) and isinstance(part, Mapping):  # else the recipe itself is refused
+                given["splits"] = {**splits, split: {**part, key: value}}
+        elif key in _OF_RECIPE[layout]:
+            given[key] = value
+        else:
+            known = (*_OF_SPLIT[layout], *_OF_RECIPE[layout])
+            kind = "rendered images" if layout == "streets" else "files"
+            raise ConfigError(f"{key} is no option of a recipe of {kind}", where=path, fix=nearest(key, known))
+    return given
+
+
+def _check_maps(recipe: Recipe, path: Path) -> None:
+    """Refuse ids and colours of classes that the label space has not, before anything is packed."""
+    if recipe.label_space is None:
+        return
+    for form in (*recipe.forms, *(form for split in recipe.splits.values() for form in split.forms or ())):
+        if form.labels is None:
+            continue
+        key = "ids"
+        try:
+            if form.encoding != "colour":
+                id_map(form.ids, recipe.space)
+            key = "colours"
+            if form.encoding in ("colour", "index_or_colour"):
+                colour_map(form.colours, recipe.space)
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error.what}", where=path, fix=error.fix) from None
+
+
+def _told(error: ValidationError) -> str:
+    """Return what is wrong with a recipe's keys; of a value of several kinds, with the kind that it looks like."""
+    told: dict[str, str] = {}
+    for problem in error.errors(include_url=False):
+        if problem["type"] == "string_type" and isinstance(problem["input"], Mapping):
+            continue
+        # pydantic puts the kind's own name into the key: str, dict[...]
+        key = ".".join(str(part) for part in problem["loc"] if str(part) not in ("str", "int") and "[" not in str(part))
+        told.setdefault(key, _described(problem))
+    return "; ".join(f"{key}: {what}".removeprefix(": ") for key, what in told.items())
+
+
+def _described(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "unknown key"
+    if problem["type"] == "missing":
+        return "missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    given = "" if problem["type"] == "value_error" else f" (got {problem['input']!r})"
+    return f"{message[0].lower()}{message[1:]}{given}"

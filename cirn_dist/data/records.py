@@ -32,6 +32,7 @@ def finish(
     label_space: LabelSpace | None,
     made: Mapping[str, Any] | None = None,
     token: str = "",
+    notes: Sequence[str] = (),
 ) -> ShardSet:
     """Write index.json over finished shards, last, and open the set.
 
@@ -42,6 +43,7 @@ def finish(
         label_space: of the labels; None for images only.
         made: what the set was made with; JSON content, kept in index.json.
         token: the one the shards were written under.
+        notes: lines on what was not packed, kept in index.json.
 
     Raises:
         DataError: a shard is not finished, all are empty, or their fields differ.
@@ -69,6 +71,7 @@ def finish(
         label_space=label_space,
         left_out=left_out,
         made=dict(made or {}),
+        notes=notes,
     )
     for record in records:
         (folder / record["name"]).with_suffix(".record.json").unlink()
@@ -87,8 +90,9 @@ def write_index(
     label_space: LabelSpace | None,
     left_out: Sequence[Mapping[str, str]],
     made: Mapping[str, Any],
+    notes: Sequence[str] = (),
 ) -> None:
-    """Write index.json: the set exists from here on."""
+    """Write index.json: the set exists from here on. Its fingerprint is of all but the notes."""
     stats = total(Stats.from_json(record["stats"]) for record in records)
     classes = label_space.num_classes if label_space else 0
     class_pixels = stats.class_pixels or (0,) * 256
@@ -109,4 +113,4 @@ def write_index(
         "left_out": list(left_out),
         "made": dict(made),
     }
-    write_json(folder / INDEX, {**content, "fingerprint": digest(content)})
+    write_json(folder / INDEX, {**content, "notes": list(notes), "fingerprint": digest(content)})

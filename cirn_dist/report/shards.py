@@ -17,6 +17,8 @@ from cirn_dist.data.info import Info
 from cirn_dist.data.verify import Verified
 from cirn_dist.report.terminal import Listing
 
+_NAMED = 10  # images left out that are named; all are in index.json
+
 
 class Counter:
     """A progress callback, (done, total), that moves a bar on standard error."""
@@ -62,8 +64,9 @@ def info_table(info: Info) -> RenderableType:
             bar = ProgressBar(total=largest, completed=share, width=40, complete_style="cyan", finished_style="cyan")
             histogram.add_row(name, bar, Text(f"{100 * share:.2f} %", justify="right"))
         parts += ["", histogram]
-    if info.left_out:
-        parts += ["", *(f"left out: {one['source']}: {one['reason']}" for one in info.left_out)]
+    if info.omissions:
+        further = [f"left out: {one['source']}: {one['reason']}" for one in info.left_out[1:_NAMED]]
+        parts += ["", *map(Text, info.omissions), *map(Text, further)]
     return Group(*parts)
 
 

@@ -121,13 +121,13 @@ def test_a_folder_without_a_stated_space_asks_for_one(tmp_path: Path, cirn_dist:
     asked = cirn_dist(*words)
     assert asked.returncode == 2
     assert "does not say which classes its labels hold" in asked.stderr
-    assert "--label-space" in asked.stderr
+    assert "--space" in asked.stderr
     assert not (tmp_path / "out").exists()
     assert cirn_dist(*words, "--no-labels").returncode == 0, "none are needed where no label is packed"
     mine = recipe(tmp_path / "mine.yaml")
-    assert cirn_dist(*words[:-1], tmp_path / "mine3", "--label-space", mine).returncode == 0
+    assert cirn_dist(*words[:-1], tmp_path / "mine3", "--space", mine).returncode == 0
     assert ShardSet.open(tmp_path / "mine3").label_space == load_recipe(mine).space
-    assert cirn_dist(*words[:-1], tmp_path / "known", "--label-space", "camvid11").returncode == 0
+    assert cirn_dist(*words[:-1], tmp_path / "known", "--space", "camvid11").returncode == 0
     assert ShardSet.open(tmp_path / "known").label_space == label_space("camvid11")
 
 
