@@ -194,7 +194,7 @@ def _settle(claim: Claim, progress: Progress) -> None:
     claim.settle()
     for change in claim.changes:
         kept = f"; {', '.join(change.kept)} kept as made" if change.kept else ""
-        progress.print(f"{change.key} was {change.was!r}, is {change.now!r} from here on{kept}")
+        progress.print(f"{change} from here on{kept}")
 
 
 def _leave_nothing(out: Path, runtime: Runtime) -> None:

@@ -148,6 +148,9 @@ class Change(BaseModel):
     now: Any = Field(None, alias="is")
     kept: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return f"{self.key} was {_brief(self.was)}, is {_brief(self.now)}"
+
 
 def agree(
     what: str,

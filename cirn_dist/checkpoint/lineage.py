@@ -14,6 +14,8 @@ from typing import Any
 
 from cirn_dist.checkpoint.claim import CONFIG
 from cirn_dist.checkpoint.folder import Checkpoint
+from cirn_dist.checkpoint.made import Made, read_made
+from cirn_dist.checkpoint.overrides import Override, overrides
 from cirn_dist.checkpoint.parents import IMPORTED
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.data.index import INDEX, ShardSet
@@ -32,6 +34,8 @@ class Node:
     Attributes:
         kind: run, score, checkpoint, shards, raw, weights or missing.
         problem: what does not fit, if something does not.
+        made: how a stage was made; None where that is not recorded, or it is no stage.
+        overrides: of a run, what was changed in the course of it.
         parents: what it was made of, by role.
     """
 
@@ -40,6 +44,8 @@ class Node:
     note: str = ""
     fingerprint: str = ""
     problem: str | None = None
+    made: Made | None = None
+    overrides: list[Override] = field(default_factory=list)
     parents: list[tuple[str, Node]] = field(default_factory=list)
 
     def problems(self) -> list[str]:
@@ -50,6 +56,10 @@ class Node:
     def to_json(self) -> dict[str, Any]:
         """Return the tree as JSON content."""
         facts = {key: getattr(self, key) for key in ("kind", "name", "note", "fingerprint", "problem")}
+        if self.made is not None:
+            facts |= {"made": self.made.model_dump(mode="json")}
+        if self.kind == "run":
+            facts |= {"overrides": [one.to_json() for one in self.overrides]}
         return facts | {"made_of": [{"role": role} | parent.to_json() for role, parent in self.parents]}
 
 
@@ -74,6 +84,7 @@ class _Lineage:
 
     def tree(self) -> Node:
         root = Node("run", str(self.folder), f"configuration {self.config['name']}, seed {self.config['seed']}")
+        root.overrides = overrides(self.folder)
         stages = [path.parent.name for path in self.folder.glob("*/checkpoints")]
         finished = [(stage, found) for stage in stages if (found := self.checkpoint(stage)) is not None]
         used = {name for _, found in finished for name in found.state["parents"]}
@@ -113,7 +124,8 @@ class _Lineage:
             return self.made[found.fingerprint]
         state = found.state
         note = f"iteration {state['iteration']:,}" + ("" if state["finished"] else ", not finished")
-        node = Node("checkpoint", f"{stage}/checkpoints/{found.path.name}", note, found.fingerprint)
+        made = read_made(self.folder / stage)
+        node = Node("checkpoint", f"{stage}/checkpoints/{found.path.name}", note, found.fingerprint, made=made)
         self.made[found.fingerprint] = node
         for name, record in state["parents"].items():
             node.parents.append(("starts from", self._parent(name, record)))

@@ -31,7 +31,9 @@ def picture(title: str, uri: str, class_: str | None = None) -> Markup:
 
 
 def duration(seconds: float) -> str:
-    """Write a time as people say it: 48 s, 3 min 20 s, 5 h 12 min."""
+    """Write a time as people say it: 0.4 s, 48 s, 3 min 20 s, 5 h 12 min."""
+    if 0 < seconds < 1:
+        return f"{seconds:.1f} s"
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     if hours:

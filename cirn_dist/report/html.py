@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from cirn_dist.chain import stage_titles
+from cirn_dist.checkpoint.made import Made, made_in
+from cirn_dist.checkpoint.overrides import overrides
 from cirn_dist.config import flatten
-from cirn_dist.errors import DataError
+from cirn_dist.configfile import parse
+from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.report import pictures, sections, training
 from cirn_dist.report.markup import Markup, tag
 from cirn_dist.report.panels import read_pairs, read_panels
+from cirn_dist.report.record import how_made
 from cirn_dist.report.results import FILE_NAME as RESULTS
 from cirn_dist.report.results import read_curve, read_results, replace_text
 from cirn_dist.report.style import CSS
@@ -37,6 +43,7 @@ def write_report(run: Path) -> Path:
     facts = flatten(_mapping(run_file))
     logs = _metrics_by_stage(run)
 
+    titles = _titles(config)
     body = [sections.header(name, results, facts | flatten(config))]
     if results:
         curves = {row.stage: read_curve(run / row.stage) for row in results.rows}
@@ -49,10 +56,27 @@ def write_report(run: Path) -> Path:
         training.losses(logs, results),
         training.diagnostics(logs, results),
         training.pseudo_labels(_pseudo_labels_by_round(run), results),
+        how_made(_records(run, titles), overrides(run), titles),
         sections.details(facts, config_file.read_text(encoding="utf-8") if config else ""),
     ]
     replace_text(run / FILE_NAME, _page(name, body))
     return run / FILE_NAME
+
+
+def _records(run: Path, order: Iterable[str]) -> dict[str, Made | None]:
+    """Return every stage's record, those of `order` first; None of one that is there and has no record."""
+    made = made_in(run)
+    there = sorted({path.parent.name for path in run.glob("*/checkpoints")} - made.keys())
+    found: dict[str, Made | None] = made | dict.fromkeys(there)
+    return {stage: found[stage] for stage in dict.fromkeys([*order, *found]) if stage in found}
+
+
+def _titles(config: dict[str, Any]) -> dict[str, str]:
+    """Return the stages' titles, none where the configuration is not one of this version's."""
+    try:
+        return dict(stage_titles(parse(config, where="config.yaml")))
+    except ConfigError:
+        return {}
 
 
 def _page(name: str, body: list[Markup]) -> str:

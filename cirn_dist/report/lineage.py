@@ -7,6 +7,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cirn_dist.checkpoint.lineage import SHORT, Node
+from cirn_dist.checkpoint.made import Made
+from cirn_dist.report.blocks import duration
 
 _STYLES = {"run": "bold", "score": "bold green", "checkpoint": "", "shards": "cyan", "raw": "dim", "missing": "red"}
 
@@ -18,13 +20,24 @@ def lineage_tree(root: Node) -> RenderableType:
     for role, parent in root.parents:
         if id(parent) not in seen and not _shown(parent, seen):
             _grow(tree, role, parent, seen)
-    problems = root.problems()
-    verdict = (
-        Text(f"{len(problems)} link{'s do' if len(problems) > 1 else ' does'} not fit", style="red")
-        if problems
-        else Text("every link fits", style="green")
-    )
-    return Group(tree, Text(), verdict)
+    return Group(tree, Text(), _verdict(root))
+
+
+def _verdict(root: Node) -> Text:
+    """Say whether what was recorded is what is there, and what was changed in the course of the run."""
+    problems, changed = root.problems(), root.overrides
+    told = Text()
+    if problems:
+        told.append(f"{len(problems)} link{'s do' if len(problems) > 1 else ' does'} not fit\n", style="red")
+    elif not changed:
+        told.append("every link fits\n", style="green")
+    if changed:
+        fits = "" if problems else "what was recorded is there, but "
+        number = f"{len(changed)} setting{'s were' if len(changed) > 1 else ' was'}"
+        told.append(f"{fits}{number} changed in the course of the run:\n", style="yellow")
+        told.append("".join(f"  {override}\n" for override in changed))
+    told.rstrip()
+    return told
 
 
 def _shown(node: Node, seen: set[int]) -> bool:
@@ -48,8 +61,17 @@ def _label(role: str, node: Node, *, again: bool) -> Text:
         return text.append("  (above)", style="dim")
     if node.note:
         text.append(f"  {node.note}", style="dim")
+    if node.made is not None:
+        text.append(f", {_made(node.made)}", style="dim")
     if node.fingerprint and not node.problem:
         text.append(f"  {node.fingerprint[:SHORT]}", style="dim")
     if node.problem:
         text.append(f"  ✗ {node.problem}", style="red")
     return text
+
+
+def _made(made: Made) -> str:
+    """Say how long a stage took, in how many starts, and by which code."""
+    starts = f" in {len(made.starts)} starts" if len(made.starts) > 1 else ""
+    codes = dict.fromkeys(start.by.commit or start.by.version for start in made.starts)
+    return f"{duration(made.seconds)}{starts} by {', '.join(codes)}"

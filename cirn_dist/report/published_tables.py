@@ -10,6 +10,7 @@ from typing import Any, get_args
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from cirn_dist.checkpoint.made import read_made
 from cirn_dist.data.labels import label_space
 from cirn_dist.report.published import ABLATION, BY_K, CIRN, MEANS, SOURCE_ONLY, Task
 from cirn_dist.report.results import Results, Row, read_results
@@ -39,7 +40,9 @@ class Run:
         """
         results, file = read_results(folder), folder / "config.yaml"
         config = read_mapping(file) if file.is_file() else {}
-        return cls(results, task_of(config), config.get("model", {}).get("acm", {}).get("k"))
+        made = read_made(folder / "adapt")  # the table is of stage 2, whatever the run went on with
+        k = config.get("model", {}).get("acm", {}).get("k")
+        return cls(results, task_of(config), (made.settings or {}).get("model.acm.k", k) if made else k)
 
     def row(self, title: str) -> Row | None:
         """Return the row of a title, of the last round where there are several."""

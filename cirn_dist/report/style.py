@@ -148,6 +148,11 @@ svg .level { stroke: var(--soft); stroke-dasharray: 4 4; }
 .heat i { display: block; height: 14px; border-radius: 4px; }
 .heat .scale { font-variant-numeric: tabular-nums; font-size: 12px; margin-top: 2px; }
 
+.record th, .record td { text-align: left; }
+.record td:last-child { min-width: 150px; }
+.record td div { white-space: nowrap; }
+.scroll + .scroll, .scroll + details { margin-top: 24px; }
+
 details + details { border-top: 1px solid var(--line); margin-top: 14px; padding-top: 14px; }
 summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; font: 12.5px/1.55 ui-monospace, "SF Mono", Menlo, Consolas, monospace; margin: 14px 0 0; }

@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from cirn_dist.checkpoint.claim import CONFIG
+from cirn_dist.checkpoint.overrides import overrides
+from cirn_dist.config import within
+from cirn_dist.configfile import load
 from cirn_dist.errors import DataError
 from cirn_dist.report.published import ABLATION, BY_K, Task
 from cirn_dist.report.published_tables import Run, headline
@@ -17,6 +21,7 @@ from cirn_dist.report.summary import Spread
 from cirn_dist.report.table import DASH
 from cirn_dist.report.terminal import Listing
 from cirn_dist.sweep import Point, short
+from cirn_dist.yamlfile import read_mapping
 
 K, CIR = "model.acm.k", "with_cir"
 
@@ -29,7 +34,8 @@ class Progress(_Record):
     """How far a point has got.
 
     Attributes:
-        state: "not started", "started", or "stopped" where it was asked to and has not been started again.
+        state: "not started", "started", or "stopped" where it was asked to and has not been started again; or how the
+            run in its folder differs from the point, whose scores are then not this point's.
         setting: the varied values, but for what Table 4's rows vary themselves.
         miou: row of Table 4 -> mIoU as a fraction, of those scored so far.
     """
@@ -84,7 +90,9 @@ def collect(name: str, points: Sequence[Point], tasks: Mapping[str, Task | None]
     """
     keys = tuple(key for key in points[0].values if key != CIR)
     progress = tuple(
-        Progress(index=i, name=p.name, base=p.base, seed=p.seed, setting=_setting(p.values), **_scored(folder / p.name))
+        Progress(
+            index=i, name=p.name, base=p.base, seed=p.seed, setting=_setting(p.values), **_scored(folder / p.name, p)
+        )
         for i, p in enumerate(points)
     )
     settings = {_setting(point.values): point.values for point in points}
@@ -119,10 +127,13 @@ def _paper_by_k(task: Task | None, k: int) -> float | None:
     return BY_K[task][k] if task is not None and 0 <= k < len(BY_K[task]) else None
 
 
-def _scored(folder: Path) -> dict[str, Any]:
-    """Return a run's state, and the mIoU of each row; of the last round where there are several."""
+def _scored(runs: Path, point: Point) -> dict[str, Any]:
+    """Return the state of a point's run, and the mIoU of each row; of the last round where there are several."""
+    folder = runs / point.name
     if not folder.is_dir():
         return {"state": "not started", "miou": {}}
+    if other := _other(folder, point):
+        return {"state": f"another run: {other}", "miou": {}}
     try:
         run = Run.read(folder)
         scores = {row.title.partition(", round")[0]: headline(run, row) for row in run.results.rows}
@@ -130,6 +141,24 @@ def _scored(folder: Path) -> dict[str, Any]:
         scores = {}
     state = "stopped" if (folder / "PREEMPTED").is_file() else "started"
     return {"state": state, "miou": {title: value for title, value in scores.items() if value is not None}}
+
+
+def _other(folder: Path, point: Point) -> str:
+    """Return where a run's settings are not those of its point, or were changed in its course; "" where they are."""
+    varied = (*point.values, "seed")
+    changed = [str(one) for one in overrides(folder) if within(one.change.key, varied)]
+    if changed or not (folder / CONFIG).is_file():
+        return "; ".join(changed)
+    wanted = load(point.base, list(point.overrides)).model_dump(mode="json")
+    found = read_mapping(folder / CONFIG)
+    return ", ".join(f"{key} is {_at(found, key)}" for key in varied if _at(found, key) != _at(wanted, key))
+
+
+def _at(tree: Any, key: str) -> Any:
+    """Return what a tree of settings has at a dotted key, None where it has nothing there."""
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
 
 
 def _setting(values: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from conftest import MINI
 from forks import Fault, Outcome, Starts
 
 from cirn_dist.checkpoint.store import Store
+from cirn_dist.report.published_tables import Run
 
 STAGES = ("source", "translate", "render", "cir", "adapt", "pseudo_label", "self_train")
 
@@ -130,6 +132,25 @@ def test_every_stage_keeps_the_settings_and_the_start_it_was_made_with(finished:
     }  # fmt: skip
 
 
+def test_the_report_says_how_each_stage_was_made(finished: Path) -> None:
+    page = (finished / "report.html").read_text("utf-8")
+    section = page[page.index("How this was made") :]
+    text = " ".join(re.sub(r"<[^>]*>", " ", section[: section.index("</section>")]).split())
+    start = read(finished / "adapt/made.json")["starts"][0]
+    assert f"CIR + ASS 12 {'0.' if start['seconds'] < 1 else ''}" in text
+    assert start["by"]["device"] in text
+    assert start["by"]["command"] in text
+    assert "translate.lambda_cyc 10" in text
+    assert "changed in the course" not in text
+
+
+def test_the_paper_table_has_the_k_that_stage_2_was_trained_with(copy: Path) -> None:
+    config = yaml.safe_load((copy / "config.yaml").read_text("utf-8"))
+    config["model"]["acm"]["k"] = 4
+    (copy / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert Run.read(copy).k == 2
+
+
 def test_a_longer_last_stage_trains_on_by_the_longer_schedule(copy: Path, short: Path, starts: Starts) -> None:
     before = rows(copy)["self_train"]["seconds"]
     refused(starts("run", short, "--out", copy, "self_train.iterations=16"), "--allow self_train.iterations")
@@ -201,6 +222,14 @@ def test_a_change_in_the_middle_of_a_stage_is_kept_with_its_iteration(
     assert made["starts"][0]["seconds"] > 0, "of a start that was killed, the time until its last checkpoint"
     line = json.loads((run / "changes.jsonl").read_text("utf-8"))
     assert (line["key"], line["was"], line["is"], line["kept"]) == ("source.lr", 0.001, 0.0005, [])
+    shown = starts("show", run)
+    assert shown.code == 0
+    assert "every link fits" not in shown.stdout
+    assert "source.lr was 0.001, is 0.0005: seen by source from iteration 8 on" in shown.stdout
+    page = " ".join(re.sub(r"<[^>]*>", " ", (run / "report.html").read_text("utf-8")).split())
+    assert "source.lr 0.001 → 0.0005 from iteration 8 on" in page
+    assert "1 setting was changed in the course of the run" in page
+    assert f"--out {run} source.lr=0.0005 --until cir --allow source.lr" in page
     # From here on source is finished: the same command goes on, another rate is seen by none.
     assert starts(*again).code == 0
     refused(starts("run", short, "--out", run, "source.lr=0.1", "--allow", "source.lr"), "source was made with 0.0005")
@@ -242,7 +271,10 @@ def test_a_run_from_before_there_was_a_record_goes_on(copy: Path, short: Path, s
     assert rows(copy) == before, "times included"
     assert not list(copy.glob("*/made.json")), "nothing is made up"
     assert starts("report", copy).code == 0
-    assert starts("show", copy).code == 0
+    assert "not recorded" in (copy / "report.html").read_text("utf-8")
+    shown = starts("show", copy)
+    assert shown.code == 0
+    assert "every link fits" in shown.stdout
     refused(starts("run", short, "--out", copy, "source.lr=0.1", "--allow", "source.lr"), "source was made with 0.001")
 
 

@@ -152,4 +152,4 @@ def test_a_stage_that_is_not_there(mini: Path, tmp_path: Path, cirn_dist: Comman
     wrong = cirn_dist("run", mini, "--out", tmp_path / "run", "--until", "adopt")
     assert wrong.returncode == 2
     assert "adopt" in wrong.stderr
-    assert "adapt_control" in wrong.stderr
+    assert "did you mean adapt" in wrong.stderr

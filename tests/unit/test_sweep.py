@@ -117,6 +117,26 @@ def test_collect_takes_what_has_finished_with_mean_and_spread(collected: Collect
     assert last.ours.mean == 0.5, "the last round's"
 
 
+def test_a_run_with_other_settings_than_its_point_is_not_counted(tmp_path: Path) -> None:
+    """In the folder of K = 2 a run of K = 3, in that of K = 1 one whose K was changed in its course."""
+    found = points("table3_k", (0,))
+    by_name = {one.name: one for one in found}
+    for k in (1, 2):
+        one = by_name[f"gta5_cityscapes-k{k}-seed0"]
+        finish(tmp_path, one, {"CIR + ASS": 0.46})
+    other = load("gta5_cityscapes", ["model.acm.k=3", "seed=0"])
+    (tmp_path / "gta5_cityscapes-k2-seed0/config.yaml").write_text(dump(other))
+    line = {"time": "2026-01-02T03:04:05+00:00", "key": "model.acm.k", "was": 0, "is": 1}
+    (tmp_path / "gta5_cityscapes-k1-seed0/changes.jsonl").write_text(json.dumps(line) + "\n")
+    collected = collect("table3_k", found, {one.base: None for one in found}, tmp_path)
+    states = {one.name: (one.state, one.miou) for one in collected.points}
+    assert states["gta5_cityscapes-k2-seed0"] == ("another run: model.acm.k is 3", {})
+    state, miou = states["gta5_cityscapes-k1-seed0"]
+    assert state.startswith("another run: model.acm.k was 0, is 1")
+    assert miou == {}
+    assert all(cell.ours is None for cell in collected.by_setting)
+
+
 def test_collect_prints_the_papers_tables(collected: Collected) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(collected)
