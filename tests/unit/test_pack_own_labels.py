@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +13,31 @@ from shardsets import label_of
 
 from cirn_dist.data.labels import label_space
 from cirn_dist.data.pack import pack
+from cirn_dist.data.recipes import load_recipe
 from cirn_dist.errors import CorruptSample, DataError
+from cirn_dist.resources import folder
 
 SPACE = "{name: three, classes: [way, rest, sky], palette: [[128, 64, 128], [0, 0, 0], [70, 130, 180]]}"
 PALETTE = np.array([[128, 64, 128], [0, 0, 0], [70, 130, 180]], np.uint8)
 TRUTH = labels(3, [0, 1, 2])
 
 
-def recipe(folder: Path, keys: str, space: str = SPACE) -> Path:
-    path = folder / "mine.yaml"
+def recipe(place: Path, keys: str, space: str = SPACE) -> Path:
+    path = place / "mine.yaml"
     path.write_text(
         f"name: mine\nlabel_space: {space}\nsplits: {{train: {{}}}}\n"
-        f"forms:\n  - {{images: 'rgb/*.png', labels: 'gt/{{1}}.*', {keys}}}\n".replace(".*", ".png")
+        f"forms:\n  - {{images: 'rgb/*.png', labels: 'gt/{{1}}.png', {keys}}}\n"
     )
-    save(folder / "raw/rgb/a.png", picture(1))
+    save(place / "raw/rgb/a.png", picture(1))
     return path
 
 
-def packed(folder: Path, keys: str, label: np.ndarray | Image.Image, space: str = SPACE, **options) -> np.ndarray:
-    path = recipe(folder, keys, space)
-    (folder / "raw/gt").mkdir(parents=True, exist_ok=True)
+def packed(place: Path, keys: str, label: np.ndarray | Image.Image, space: str = SPACE, **options) -> np.ndarray:
+    path = recipe(place, keys, space)
+    (place / "raw/gt").mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(label) if isinstance(label, np.ndarray) else label
-    image.save(folder / "raw/gt/a.png", options.pop("form", "PNG"), **options)
-    return label_of(pack(path, folder / "raw", folder / "out"), "a")
+    image.save(place / "raw/gt/a.png", options.pop("form", "PNG"), **options)
+    return label_of(pack(path, place / "raw", place / "out"), "a")
 
 
 def test_colours_are_read_by_the_label_spaces_own_palette(tmp_path):
@@ -150,3 +153,20 @@ def test_an_image_too_large_for_the_codec_is_one_line(tmp_path):
     Image.new("RGB", (16400, 2)).save(tmp_path / "raw/rgb/a.png")
     with pytest.raises(DataError, match=r"rgb/a\.png: 16400x2 cannot be written as webp .*choose a smaller size"):
         pack(path, tmp_path / "raw", tmp_path / "out", codec="webp", labels=False)
+
+
+def test_the_recipes_of_the_format_page_are_as_it_says(tmp_path):
+    page = (folder("shards") / "FORMAT.md").read_text(encoding="utf-8")
+    mine, yard = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(mine)
+    assert load_recipe(tmp_path / "mine.yaml").space == label_space("cityscapes19")
+    (tmp_path / "yard.yaml").write_text(yard)
+    colours = np.array([[200, 0, 0], [0, 200, 0], [0, 255, 0], [0, 0, 200], [0, 0, 0]], np.uint8)
+    drawn = labels(1, [0, 1, 2, 3, 4])
+    for split in ("train", "val"):
+        save(tmp_path / f"raw/{split}/rgb/0001.jpg", picture(1))
+        save(tmp_path / f"raw/{split}/seg/0001.png", colours[drawn])
+        shards = pack(tmp_path / "yard.yaml", tmp_path / "raw", tmp_path / split, split, size=(12, 8))
+        assert shards.label_space is not None
+        assert shards.label_space.classes == ("path", "plant", "machine")
+    np.testing.assert_array_equal(label_of(shards, "0001"), np.array([0, 1, 1, 2, 255])[drawn])
