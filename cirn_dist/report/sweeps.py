@@ -90,9 +90,7 @@ def collect(name: str, points: Sequence[Point], tasks: Mapping[str, Task | None]
     """
     keys = tuple(key for key in points[0].values if key != CIR)
     progress = tuple(
-        Progress(
-            index=i, name=p.name, base=p.base, seed=p.seed, setting=_setting(p.values), **_scored(folder / p.name, p)
-        )
+        Progress(index=i, name=p.name, base=p.base, seed=p.seed, setting=_setting(p.values), **_scored(folder, p))
         for i, p in enumerate(points)
     )
     settings = {_setting(point.values): point.values for point in points}

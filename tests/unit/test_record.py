@@ -307,8 +307,8 @@ def test_a_refused_start_leaves_a_folder_as_it_found_it(short: Path, starts: Sta
     run = tmp_path / "run"
     run.mkdir()
     (run / "notes.txt").write_text("mine")
-    raw = "data.target.raw=nowhere"
-    done = starts("run", short, "--out", run, "data.target.recipe=camvid", "data.target.score_split=null", raw)
+    raw, options = "data.target.raw=nowhere", ("data.target.score_split=null", "data.target.options={}")
+    done = starts("run", short, "--out", run, "data.target.recipe=camvid", *options, raw)
     assert done.code == 1, done.stderr
     left = {str(path.relative_to(run)).split("/")[0] for path in run.rglob("*") if path.is_file()}
     assert left <= {"notes.txt", "data"}
