@@ -130,7 +130,7 @@ def _best(recipe: Recipe, raw: Path, split: str, labels: bool | None, walks: Wal
 def _nothing(recipe: Recipe, raw: Path, split: str, looked: Sequence[Match]) -> DataError:
     there = [item.image for found in looked for item in found.items if item.image]
     strays = [path for found in looked for path in found.strays]
-    fix = "looked for " + ", ".join(found.form.images for found in looked)
+    fix = "looked for " + ", ".join(dict.fromkeys(found.form.images for found in looked))
     if there:
         fix = f"{len(there):,} are there, none of them in the split's ranges of keys"
     elif strays:

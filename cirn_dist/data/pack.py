@@ -68,6 +68,8 @@ def pack(
     if codec not in CODECS:
         raise ConfigError(f"unknown codec {codec!r}", fix=nearest(codec, CODECS))
     wanted = None if size == "original" else size or recipe.size
+    if wanted and min(wanted) < 1:
+        raise ConfigError(f"images of {wanted[0]}x{wanted[1]} pixels", where="size", fix="write two numbers above 0")
     label_size = label_size or part.label_size
     made = {
         "recipe": recipe.name,

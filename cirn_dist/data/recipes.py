@@ -65,6 +65,11 @@ class Recipe(Section):
         0.1, ge=0, le=1, description="share of the images that may be left out for a label of another size"
     )
 
+    @field_validator("splits", mode="before")
+    @classmethod
+    def _empty(cls, splits: Any) -> Any:
+        return {name: part or {} for name, part in splits.items()} if isinstance(splits, Mapping) else splits
+
     @field_validator("roots")
     @classmethod
     def _inside(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
@@ -153,7 +158,11 @@ def load_recipe(name: str | Path | Recipe, options: Mapping[str, Any] | None = N
     try:
         recipe = Recipe.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(_told(error), where=path) from None
+        keys = {part for problem in error.errors() for part in problem["loc"]}
+        option = next((key for key in options or {} if key in keys), None)
+        raise ConfigError(_told(error), where=f"option {option} of {path.stem}" if option else path) from None
+    if options:
+        recipe.split(split)
     _check_maps(recipe, path)
     return recipe
 
@@ -169,9 +178,9 @@ def _with_options(content: Mapping[str, Any], options: Mapping[str, Any], split:
     for key, value in options.items():
         if key in _OF_SPLIT[layout]:
             splits = given.get("splits")
-            part = splits.get(split, {}) if isinstance(splits, Mapping) else None
-            if isinstance(splits, Mapping) and isinstance(part, Mapping):  # else the recipe itself is refused
-                given["splits"] = {**splits, split: {**part, key: value}}
+            part = (splits.get(split) or {}) if isinstance(splits, Mapping) and split in splits else None
+            if isinstance(part, Mapping):  # else the recipe itself is refused
+                given["splits"] = {**given["splits"], split: {**part, key: value}}
         elif key in _OF_RECIPE[layout]:
             given[key] = value
         else:

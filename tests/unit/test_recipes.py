@@ -90,7 +90,11 @@ def test_a_known_map_that_has_none_of_the_classes_is_refused(text: str, tmp_path
         ("camvid", {"seed": 5}, "seed is no option of a recipe of files"),
         ("camvid", {"first": 5}, "first is no option of a recipe of files"),
         ("streets", {"list": "a.txt"}, "list is no option of a recipe of rendered images"),
-        ("camvid", {"count": "many"}, r"splits\.train\.count: input should be a valid integer"),
+        (
+            "camvid",
+            {"count": "many"},
+            r"^option count of camvid: splits\.train\.count: input should be a valid integer",
+        ),
         ("camvid", {"count": 0}, r"splits\.train\.count: input should be greater than or equal to 1 \(got 0\)"),
         ("camvid", {"max_left_out": 2}, "max_left_out: input should be less than or equal to 1"),
         ("gta5", {"label_space": "kitti"}, "unknown label space 'kitti'"),
@@ -102,11 +106,23 @@ def test_an_option_that_a_recipe_does_not_have_is_refused(recipe, options, reaso
     assert "permitted" not in str(caught.value)
 
 
-def test_a_recipe_or_codec_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_recipe_split_size_or_codec_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="camvid"):
         pack("camvit", tmp_path, tmp_path / "out")
+    for options in ({}, {"count": 2}):
+        with pytest.raises(ConfigError, match="no split 'trian'; did you mean train"):
+            pack("camvid", tmp_path, tmp_path / "out", "trian", options=options)
+    with pytest.raises(ConfigError, match="size: images of 0x24 pixels"):
+        pack("camvid", tmp_path, tmp_path / "out", size=(0, 24))
     with pytest.raises(ConfigError, match="unknown codec 'gif'"):
         pack("camvid", tmp_path, tmp_path / "out", codec="gif")
+
+
+def test_a_split_without_keys_is_a_split(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("name: x\nsplits:\n  train:\nforms: [{images: 'train/*.png'}]\n")
+    raw = camvid(tmp_path / "raw", 3)
+    assert len(pack(tmp_path / "r.yaml", raw, tmp_path / "out")) == 3
+    assert len(pack(tmp_path / "r.yaml", raw, tmp_path / "two", options={"count": 2})) == 2
 
 
 def test_sets_that_were_packed_before_still_open() -> None:
