@@ -39,12 +39,11 @@ from cirn_dist.stages.source import train_supervised
 from cirn_dist.stages.translate import translate
 
 
-def run_pipeline(run: Run, until: str | None = None, opened: Callable[[], None] = lambda: None) -> Results:
+def run_pipeline(run: Run, until: str | None = None) -> Results:
     """Walk all stages, score them, and write results.json after each; returns the results.
 
     Args:
         until: the last stage to walk, where it is not the last there is.
-        opened: called on all ranks once the data are there and fit, before the first stage.
 
     Raises:
         Stopped: asked to stop; what was finished, and the current stage's checkpoint, are kept.
@@ -53,9 +52,7 @@ def run_pipeline(run: Run, until: str | None = None, opened: Callable[[], None] 
     names = [name for name, _ in stage_titles(run.config)]
     if until is not None and until not in names:
         raise ConfigError(f"no stage {until!r}", where="--until", fix=nearest(until, names))
-    domains = open_domains(run)
-    opened()
-    walk = _Walk(run, domains, until)
+    walk = _Walk(run, open_domains(run), until)
     try:
         return walk.through()
     except _Reached:
@@ -163,7 +160,9 @@ class _Walk:
 
     def _rows(self) -> list[Row]:
         """Return the rows of what has been scored; their times are those of all starts that worked on a stage."""
-        took = self.took_before | {stage: made.seconds for stage, made in made_in(self.run.folder).items()}
+        took = self.took_before | {
+            stage: made.seconds for stage, made in made_in(self.run.folder).items() if not made.since
+        }
         rows = [row for row in table_rows(self.run.config) if row.stage in self.scored]
         return [self._row(row, took.get(row.stage, 0.0)) for row in rows]
 

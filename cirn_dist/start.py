@@ -101,10 +101,14 @@ def _walk(
         runtime.watchdog.open()
         with writing_into(out):
             with Progress(titles, quiet=not runtime.main, notice=lambda: stop.notice) as progress:
-                recorder = Recorder(out, stages(config), binding(config.model_dump(mode="json")), made_by)
-                run = Run(config, out, runtime, progress, stop, lock, tuple(allow), recorder)
-                results = run_pipeline(run, until, partial(runtime.on_main, partial(_settle, claim, progress)))
+                for change in claim.changes:
+                    kept = f"; {', '.join(change.kept)} kept as made" if change.kept else ""
+                    progress.print(f"{change} from here on{kept}")
+                settings = binding(config.model_dump(mode="json"))
+                recorder = Recorder(out, stages(config), settings, made_by, begin=claim.settle)
+                results = run_pipeline(Run(config, out, runtime, progress, stop, lock, tuple(allow), recorder), until)
             if runtime.main:
+                claim.settle()
                 stop.file.unlink(missing_ok=True)
                 _conclude(out, results, progress, json_file)
                 if until not in (None, titles[-1][0]):
@@ -187,14 +191,6 @@ def _take(claim: Claim, lock: RunLock) -> None:
         raise CirnError(
             f"cannot be written: {error.strerror}", where=claim.folder, fix="choose another folder"
         ) from None
-
-
-def _settle(claim: Claim, progress: Progress) -> None:
-    """Make the configuration the run's, and say what it changes of a run that was begun."""
-    claim.settle()
-    for change in claim.changes:
-        kept = f"; {', '.join(change.kept)} kept as made" if change.kept else ""
-        progress.print(f"{change} from here on{kept}")
 
 
 def _leave_nothing(out: Path, runtime: Runtime) -> None:

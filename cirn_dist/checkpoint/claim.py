@@ -48,8 +48,8 @@ def config_fingerprint(config: Config) -> str:
 class Claim:
     """A run's folder, taken for a configuration.
 
-    `take` compares it with what the folder was begun with, `settle` writes what differs once nothing else speaks
-    against the start, and `withdraw` leaves the folder as it was found.
+    `take` compares it with what the folder was begun with, `settle` writes what differs once a stage works with it, and
+    `withdraw` leaves the folder as it was found.
 
     Args:
         allow: settings, or groups of them, that may differ.
@@ -80,10 +80,11 @@ class Claim:
                 file.write(json.dumps(self.facts, indent=1).encode())
 
     def settle(self) -> None:
-        """Make the configuration the run's, and write what changed to changes.jsonl."""
+        """Make the configuration the run's, and write what changed to changes.jsonl; once."""
         if self.changes:
             self._write()
             record(self.folder, self.changes)
+        self.changes = []
 
     def withdraw(self) -> None:
         """Take back what `take` wrote, where this start began the folder and no stage has worked in it."""

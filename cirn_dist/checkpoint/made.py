@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +152,18 @@ class Recorder:
         run: the run's folder.
         stages: the stages of its configuration.
         settings: those that results depend on, by dotted key.
+        begin: called before the first entry: there is work with these settings.
     """
 
     def __init__(
-        self, run: Path, stages: Sequence[Stage], settings: Mapping[str, Any], circumstances: Circumstances
+        self,
+        run: Path,
+        stages: Sequence[Stage],
+        settings: Mapping[str, Any],
+        circumstances: Circumstances,
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
-        self.run, self.circumstances = run, circumstances
+        self.run, self.circumstances, self._begin = run, circumstances, begin
         self._seen = {
             stage.name: {key: value for key, value in settings.items() if stage.depends_on(key)} for stage in stages
         }
@@ -175,14 +181,18 @@ class Recorder:
         """Note that there is work on the stage, that goes on after `done` iterations.
 
         Args:
-            makes: whether it makes the stage; scoring does not.
+            makes: whether it makes the stage; scoring does not, and is no entry where the making has none.
 
         Raises:
             DataError: the record is damaged or cannot be written.
         """
         if self._stage is None or self._start is not None:
             return
-        before = read_made(self._folder) or Made()
+        self._begin()
+        before = read_made(self._folder)
+        if before is None and not makes:
+            return
+        before = before or Made()
         self._made = before.going_on(done, self._seen[self._stage]) if makes else before
         self._start = Start(
             began=self._began, ended=self._began, seconds=0, first=done, last=done, by=self.circumstances

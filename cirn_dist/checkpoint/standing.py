@@ -94,10 +94,13 @@ class Standing:
         seers = [stage for stage in [*self.stages, RESULTS] if stage.depends_on(key)]
         closed: list[Stage] = []
         for stage in seers:
-            trained = self._trained(stage)
-            if trained is None and stage.name not in self.sets:
+            found, finished = self.checkpoints.get(stage.name), self._trained(stage) is not None
+            done = int(found.state["iteration"]) if found is not None else 0
+            longer = key in stage.length and (stage.iterations or 0) > done
+            if not finished and key in stage.length and not longer:
+                return Verdict(f"{stage.name} has trained for {done:,} iterations already")
+            if not finished and stage.name not in self.sets:
                 continue
-            longer = key in stage.length and trained is not None and (stage.iterations or 0) > trained
             if not longer and not within(key, stage.remade):
                 closed.append(stage)
             elif users := self.made_from(stage.name):

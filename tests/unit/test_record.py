@@ -203,6 +203,10 @@ def test_a_change_in_the_middle_of_a_stage_is_kept_with_its_iteration(
         "run", short, "--out", run, "--until", "cir", run=run, fault=Fault(r"rename source/.*step-00000003")
     )
     assert killed.code == -9
+    before = {name: digest for name, digest in content(run).items() if "/." not in f"/{name}"}
+    shorter = ("source.iterations=8", "--allow", "source.iterations")
+    refused(starts("run", short, "--out", run, *shorter), "source has trained for 8 iterations already")
+    assert {name: digest for name, digest in content(run).items() if name in before} == before
     again = ("run", short, "--out", run, "source.lr=0.0005", "--until", "cir")
     refused(starts(*again), "source.lr was 0.001, is 0.0005", "--allow source.lr")
     done = starts(*again, "--allow", "source.lr")
@@ -233,6 +237,22 @@ def test_a_change_in_the_middle_of_a_stage_is_kept_with_its_iteration(
     # From here on source is finished: the same command goes on, another rate is seen by none.
     assert starts(*again).code == 0
     refused(starts("run", short, "--out", run, "source.lr=0.1", "--allow", "source.lr"), "source was made with 0.0005")
+
+
+def test_a_change_that_the_stages_checkpoint_does_not_take_is_not_recorded(
+    copy: Path, short: Path, starts: Starts
+) -> None:
+    """Stage 2 is in its middle; its network has K = 2."""
+    for stage in ("adapt", "pseudo_label", "self_train"):
+        shutil.rmtree(copy / stage)
+    killed = starts("run", short, "--out", copy, run=copy, fault=Fault(r"rename adapt/.*step-00000003"))
+    assert killed.code == -9
+    before = (copy / "config.yaml").read_bytes()
+    failed = starts("run", short, "--out", copy, "model.acm.k=3", "--allow", "model.acm.k")
+    assert failed.code != 0
+    assert (copy / "config.yaml").read_bytes() == before
+    assert not (copy / "changes.jsonl").exists()
+    assert starts("run", short, "--out", copy).code == 0, "with the settings it has"
 
 
 def test_a_value_that_only_later_stages_see_names_those_that_keep_theirs(
@@ -276,6 +296,28 @@ def test_a_run_from_before_there_was_a_record_goes_on(copy: Path, short: Path, s
     assert shown.code == 0
     assert "every link fits" in shown.stdout
     refused(starts("run", short, "--out", copy, "source.lr=0.1", "--allow", "source.lr"), "source was made with 0.001")
+    assert starts("run", short, "--out", copy, "evaluate.flip=true", "--allow", "evaluate.flip").code == 0
+    assert {stage: row["seconds"] for stage, row in rows(copy).items()} == {
+        stage: row["seconds"] for stage, row in before.items()
+    }
+    assert any(rows(copy)[stage]["iou"] != before[stage]["iou"] for stage in before)
+    assert not list(copy.glob("*/made.json"))
+
+
+@pytest.mark.parametrize(("fault", "nth"), [("kill", 0), ("kill", 1), ("kill", 3), ("ENOSPC", 0), ("ENOSPC", 1)])
+def test_a_record_that_could_not_be_written_costs_nothing_else(
+    fault: str, nth: int, short: Path, starts: Starts, tmp_path: Path
+) -> None:
+    command = ("run", short, "--out", tmp_path / "run", "--until", "source")
+    cut = starts(*command, run=tmp_path / "run", fault=Fault(r"rename source/\.made\.json", nth, fault))
+    assert cut.code == (-9 if fault == "kill" else 1), cut.stderr
+    assert "Traceback" not in cut.stderr
+    done = starts(*command)
+    assert done.code == 0, done.stderr
+    made = read(tmp_path / "run/source/made.json")
+    assert made["settings"]["source.lr"] == 0.001
+    assert max(start["last"] for start in made["starts"]) == 12
+    assert not list((tmp_path / "run").rglob("*.partial"))
 
 
 # What is found before anything was written, in the middle of looking at the data, and after the domains were packed.
