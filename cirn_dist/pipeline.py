@@ -120,6 +120,7 @@ class _Walk:
                 run.assert_made_of(stage, {name: shards.fingerprint for name, shards in data.items()})
             else:
                 work()
+                run.runtime.release()  # scoring needs the room
             if scores:
                 found = score_stage(run, stage, self.domains.target, self.domains.scored)
                 self.scored[stage] = found
@@ -138,6 +139,7 @@ class _Walk:
 
     def finish(self, stage: str, note: str) -> None:
         """Show that a stage is done; go no further after the last one that was asked for, or when asked to stop."""
+        self.run.runtime.release()
         self.run.progress.finish(stage, note)
         if stage == self.until:
             raise _Reached

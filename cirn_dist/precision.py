@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +16,8 @@ from cirn_dist.errors import ConfigError
 Asked = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 Precision = Literal["fp32", "bf16", "fp16", "fp64"]
 
+HALF: Mapping[Precision, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}  # what autocast computes in
+_YES = ("1", "true", "yes", "y", "t", "on")  # as Accelerate reads its variables
 _BF16_SINCE = (8, 0)  # A100 and newer compute in bf16; V100 (7.0) and T4 (7.5) in fp16 only
 _UNSTABLE_IN_BF16_ON_CPU = ("mobilenet_v2",)  # oneDNN's weight gradient of dilated depthwise convolutions
 
@@ -26,19 +30,31 @@ class Hardware:
         capability: of the GPU, e.g. (7, 0) for a V100.
         archs: what this build of PyTorch has GPU kernels for, as `torch.cuda.get_arch_list` says.
         cpu_bf16: whether the processor multiplies in bf16.
+        name: the GPU's; of a processor, the instructions PyTorch's kernels use on it.
     """
 
     device: Literal["cuda", "cpu"]
     capability: tuple[int, int] = (0, 0)
     archs: tuple[str, ...] = ()
     cpu_bf16: bool = False
+    name: str = ""
 
 
-def hardware() -> Hardware:
-    """Look at this machine."""
-    if torch.cuda.is_available():
-        return Hardware("cuda", torch.cuda.get_device_capability(), tuple(torch.cuda.get_arch_list()))
-    return Hardware("cpu", cpu_bf16=_cpu_has_bf16())
+def uses_cuda() -> bool:
+    """Whether a run that started here would compute on a GPU: there is one, and the launcher was not told --cpu."""
+    return torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").lower() not in _YES
+
+
+def hardware(device: torch.device | None = None) -> Hardware:
+    """Look at this machine.
+
+    Args:
+        device: what is computed on; what a run that started here would use, unless given.
+    """
+    if (device.type == "cuda") if device is not None else uses_cuda():
+        capability = torch.cuda.get_device_capability(device)
+        return Hardware("cuda", capability, tuple(torch.cuda.get_arch_list()), name=torch.cuda.get_device_name(device))
+    return Hardware("cpu", cpu_bf16=_cpu_has_bf16(), name=f"CPU, {torch.backends.cpu.get_cpu_capability()}")
 
 
 def choose_precision(asked: Asked, machine: Hardware, backbone: str = "") -> Precision:

@@ -27,7 +27,7 @@ class Memory(Protocol):
     """State of a stage beyond networks and optimizers, kept whole on every rank's behalf."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return this rank's part of the state."""
+        """Return this rank's part of the state; each name is on one rank."""
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take this rank's part of the whole state."""
@@ -119,7 +119,7 @@ class Keeper:
         for player in self.players.values():
             for network in player.networks.values():
                 average_running_stats(network)
-        memory = None if self.memory is None else self.run.runtime.gather(self.memory.tensors())
+        memory = None if self.memory is None else self.run.runtime.tensors_on_main(self.memory.tensors())
         components = self._components(memory)  # on all ranks: each may hold a part of an optimizer
         if self.run.runtime.main:
             state = self._state(step, finished, score)
@@ -166,13 +166,13 @@ class Keeper:
             self.run.recorder.reached(save.iteration)
         return save
 
-    def _components(self, memory: list[dict[str, Tensor]] | None) -> dict[str, Tensors]:
+    def _components(self, memory: dict[str, Tensor] | None) -> dict[str, Tensors]:
         components: dict[str, Tensors] = {}
         for name, player in self.players.items():
             components |= {component: network.state_dict() for component, network in player.networks.items()}
             components[f"{name}.optimizer"] = player.optimizer_state()
         if memory is not None:
-            components["memory"] = {key: tensor for part in memory for key, tensor in part.items()}
+            components["memory"] = memory
         return components
 
     def _state(self, step: int, finished: bool, score: float | None) -> dict[str, Any]:

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate import PartialState
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from cirn_dist.config import Backend
+from cirn_dist.engine.collect import assert_no_tensors, tensors_on_main
 from cirn_dist.engine.traffic import Traffic
 from cirn_dist.engine.watchdog import Watchdog, record_collectives
-from cirn_dist.engine.world import assert_world
+from cirn_dist.engine.world import assert_no_other_engine, assert_world
 from cirn_dist.errors import CirnError
-from cirn_dist.precision import Asked, Precision, choose_precision, hardware
+from cirn_dist.precision import HALF, Asked, Precision, choose_precision, hardware, uses_cuda
 
 T = TypeVar("T")
 
 START_TIMEOUT = 1800.0  # seconds; ranks of a cluster reach the first collective minutes apart
 WORK_TIMEOUT = 86400.0  # seconds others wait for what rank 0 does alone, e.g. packing a data set
+
+
+class Engine(Protocol):
+    """What sums a player's gradients and must be taken apart when the player's stage ends."""
+
+    def destroy(self) -> None:
+        """Remove what it has hung on the networks."""
 
 
 class Runtime:
@@ -61,26 +70,18 @@ class Runtime:
         time_reductions: bool = False,
     ) -> None:
         self.backend, self.zero_stage = backend, zero_stage
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available():
-            # Without it Accelerate sees no device and believes in a world of one while torch has several ranks.
-            os.environ["ACCELERATE_USE_CPU"] = "true"
+        assert_no_other_engine(os.environ)
         if folder is not None:
             record_collectives(folder / "hang")  # read from the environment when the process group is made
-        self.precision: Precision = choose_precision(_or_launchers(precision), hardware(), backbone)
+        # Device and process group alone: an Accelerator would keep every network it prepares until the process ends.
+        self.state = PartialState(cpu=not uses_cuda(), timeout=timedelta(seconds=start_timeout))
+        self.device: torch.device = self.state.device
+        self.rank: int = self.state.process_index
+        self.world: int = self.state.num_processes
+        self.precision: Precision = choose_precision(_or_launchers(precision), hardware(self.device), backbone)
         self.dtype = torch.float64 if self.precision == "fp64" else torch.float32
-        mixed = self.precision if self.precision in ("fp16", "bf16") else "no"
-        self.accelerator = Accelerator(
-            mixed_precision=mixed,
-            kwargs_handlers=[
-                InitProcessGroupKwargs(timeout=timedelta(seconds=start_timeout)),
-                # Buffers are norm statistics; a broadcast between two forwards would overwrite what backward needs.
-                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-            ],
-        )
-        self.device: torch.device = self.accelerator.device
         self.traffic = Traffic(self.device) if time_reductions else None
-        self.rank: int = self.accelerator.process_index
-        self.world: int = self.accelerator.num_processes
+        self.engines: list[Engine] = []
         self.start_timeout = self._timeout = start_timeout
         self.watchdog = Watchdog(self.rank, self.world, None if folder is None else folder / "hang")
         assert_world(self.world, ranks)
@@ -92,13 +93,31 @@ class Runtime:
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """Return the mixed-precision context of a forward pass."""
-        context: contextlib.AbstractContextManager[None] = self.accelerator.autocast()
-        return context
+        half = HALF.get(self.precision)
+        return contextlib.nullcontext() if half is None else torch.autocast(self.device.type, half)
 
     def distribute(self, module: nn.Module) -> nn.Module:
-        """Move a module to the device and, with more than one rank, wrap it in DDP."""
-        prepared: nn.Module = self.accelerator.prepare_model(module)
-        return prepared
+        """Wrap a module that is on the device in DDP; with one rank it is returned as it is."""
+        if self.world == 1:
+            return module
+        return DistributedDataParallel(
+            module,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            # Buffers are norm statistics; a broadcast between two forwards would overwrite what backward needs.
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+        )
+
+    def release(self) -> None:
+        """Give back the memory of a stage that has ended; its players are of no use afterwards.
+
+        DDP, DeepSpeed and autograd hold networks in cycles of references, which count as garbage only when looked for.
+        """
+        while self.engines:
+            self.engines.pop().destroy()
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def allow(self, seconds: float | None) -> None:
         """Say how long what comes next may take, here and in collectives; told again, it counts from now.
@@ -116,7 +135,7 @@ class Runtime:
 
     def barrier(self) -> None:
         """Wait for all ranks."""
-        self.accelerator.wait_for_everyone()
+        self.state.wait_for_everyone()
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of a tensor over ranks; the tensor itself with one rank."""
@@ -126,12 +145,25 @@ class Runtime:
         return tensor
 
     def gather(self, item: T) -> list[T]:
-        """Return every rank's item, in rank order, on every rank."""
+        """Return every rank's item, in rank order, on every rank.
+
+        Raises:
+            TypeError: it holds a tensor.
+        """
+        assert_no_tensors(item)
         if self.world == 1:
             return [item]
         items: list[T | None] = [None] * self.world
         dist.all_gather_object(items, item)
         return items  # type: ignore[return-value]
+
+    def tensors_on_main(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Return all ranks' named tensors on rank 0 and None elsewhere; with several ranks, in host memory.
+
+        Args:
+            tensors: this rank's; a name is on one rank only.
+        """
+        return dict(tensors) if self.world == 1 else tensors_on_main(tensors, self.rank, self.device)
 
     def on_main(self, work: Callable[[], T], *, timeout: float | None = None) -> T:
         """Run `work` on rank 0 and return its result everywhere; an expected error is raised on every rank.

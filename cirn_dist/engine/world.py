@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from cirn_dist.errors import ConfigError
 
+_OTHER_ENGINES = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_MEGATRON_LM")
 _ADVICE = "on CPUs start ranks with torchrun, or accelerate launch --config_file launch/accelerate/cpu_2.yaml"
 
 
@@ -34,6 +35,20 @@ def assert_world(seen: int, asked: int | None = None) -> None:
     if asked is None and started_alone(os.environ):
         raise ConfigError(
             "accelerate launch was asked for several ranks and started one", fix=f"{_ADVICE}; engine.ranks=1 means one"
+        )
+
+
+def assert_no_other_engine(environment: Mapping[str, str]) -> None:
+    """Check that the launcher was not told of an engine that this one would pass over in silence.
+
+    Raises:
+        ConfigError: `accelerate launch` was given --use_deepspeed, --use_fsdp or the like.
+    """
+    told = [name for name in _OTHER_ENGINES if environment.get(name, "").lower() in ("1", "true", "yes", "on")]
+    if told:
+        raise ConfigError(
+            f"the launcher asks for another engine ({', '.join(told)})",
+            fix="launch without it; engine.backend=deepspeed shards optimizer states",
         )
 
 

@@ -78,6 +78,7 @@ class DeepSpeedPlayer(DdpPlayer):
                 },
             },
         )[0]
+        runtime.engines.append(self.engine)
         module: nn.Module = self.engine
         return module
 

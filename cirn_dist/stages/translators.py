@@ -19,7 +19,7 @@ from cirn_dist.data.fourier import swap_amplitude
 from cirn_dist.data.index import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.models.tiling import tiled
-from cirn_dist.precision import choose_precision, hardware
+from cirn_dist.precision import HALF, choose_precision, hardware
 from cirn_dist.seeds import derive
 from cirn_dist.stages.colours import TargetColours
 from cirn_dist.stages.gan_parts import build_generator
@@ -81,6 +81,5 @@ def _autocast(run: Run) -> contextlib.AbstractContextManager[object]:
     wanted = run.config.render.precision
     if wanted is None:
         return run.runtime.autocast()
-    precision = choose_precision(wanted, hardware())
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    dtype = HALF.get(choose_precision(wanted, hardware(run.runtime.device)))
     return torch.autocast(run.runtime.device.type, dtype, enabled=dtype is not None)

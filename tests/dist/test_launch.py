@@ -17,7 +17,8 @@ from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launch
 from launching import FAULTY, ROOT, finish, free_port, own_command, start_launcher
 
 from cirn_dist.checkpoint.store import Store
-from cirn_dist.engine.world import started_alone
+from cirn_dist.engine.world import assert_no_other_engine, started_alone
+from cirn_dist.errors import ConfigError
 
 FILES = sorted((ROOT / "launch/accelerate").glob("*.yaml"))
 STAGE = ("--until", "source", "source.iterations=16", "engine.checkpoint_every=4", "controls=false")
@@ -75,6 +76,13 @@ def test_several_processes_on_cpus_that_became_one_are_refused(mini: Path, tmp_p
     assert "accelerate launch was asked for several ranks and started one" in done.stderr
     assert "launch/accelerate/cpu_2.yaml" in done.stderr
     assert not (tmp_path / "run").exists(), "before anything is written"
+
+
+def test_an_engine_that_the_launcher_asks_for_is_refused_by_name() -> None:
+    assert_no_other_engine({"ACCELERATE_USE_FSDP": "false", "ACCELERATE_USE_CPU": "true"})
+    for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP"):
+        with pytest.raises(ConfigError, match=rf"asks for another engine \({name}\); launch without it"):
+            assert_no_other_engine({name: "true"})
 
 
 def test_fewer_ranks_than_the_configuration_asks_for_are_refused(mini: Path, tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import PartialState
 from torch import Tensor, nn
 
 from cirn_dist import losses
+from cirn_dist.engine.runtime import Runtime
 from cirn_dist.errors import ConfigError
 from cirn_dist.models.deeplab import SegOutput
 from cirn_dist.models.norm import InstanceNorm2d, convert
-from cirn_dist.precision import Hardware, choose_precision, has_kernels
+from cirn_dist.precision import Hardware, choose_precision, hardware, has_kernels
 from cirn_dist.stages.adversary import probabilities
 
 CUDA_12_6 = ("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90")
@@ -43,6 +45,26 @@ OLD_CPU, NEW_CPU = Hardware("cpu"), Hardware("cpu", cpu_bf16=True)
 )
 def test_what_each_machine_computes_in(machine: Hardware, asked: str, backbone: str, chosen: str) -> None:
     assert choose_precision(asked, machine, backbone) == chosen  # type: ignore[arg-type]
+
+
+def test_the_precision_is_that_of_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with an A100 whose launcher was told --cpu, a run computes on the CPU, and in what the CPU can."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "NVIDIA A100-SXM4-40GB")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: list(CUDA_13))
+    monkeypatch.setattr("cirn_dist.precision._cpu_has_bf16", lambda: False)
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    assert hardware() == Hardware("cuda", (8, 0), CUDA_13, name="NVIDIA A100-SXM4-40GB")
+    assert hardware(torch.device("cpu")).device == "cpu"
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert hardware().device == "cpu", "what doctor looks at"
+    PartialState._reset_state()
+    try:
+        runtime = Runtime("auto")
+        assert (runtime.device.type, runtime.precision) == ("cpu", "fp32")
+    finally:
+        PartialState._reset_state()
 
 
 @pytest.mark.parametrize(
