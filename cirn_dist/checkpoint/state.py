@@ -24,8 +24,17 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned; the parameter groups keep the configuration's settings."""
-    optimizer.load_state_dict({"state": by_parameter(tensors), "param_groups": optimizer.state_dict()["param_groups"]})
+    """Put back what `optimizer_tensors` returned; the parameter groups keep the configuration's settings.
+
+    What has a parameter's shape gets its memory format too: kernels for many tensors at once want them alike, and the
+    checkpoint has its rows one after another whatever they were.
+    """
+    state = by_parameter(tensors)
+    for number, parameter in enumerate(p for settings in optimizer.param_groups for p in settings["params"]):
+        for name, value in state.get(number, {}).items():
+            if value.shape == parameter.shape:
+                state[number][name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def by_parameter(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:

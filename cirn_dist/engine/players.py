@@ -146,10 +146,7 @@ class DdpPlayer(Player):
 
     def wrap(self, group: Group, runtime: Runtime) -> nn.Module:
         """Return the module that runs the networks and reduces their gradients."""
-        module = runtime.distribute(group)
-        if runtime.traffic is not None:
-            runtime.traffic.watch(module)
-        return module
+        return runtime.distribute(group)
 
     def __call__(self, network: str, *inputs: Any) -> Any:
         """Run a network through DDP."""

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cirn_dist.config import Backend
 from cirn_dist.engine.collect import assert_no_tensors, tensors_on_main
+from cirn_dist.engine.reductions import all_reduce, in_rank_order
 from cirn_dist.engine.traffic import Traffic
 from cirn_dist.engine.watchdog import Watchdog, record_collectives
 from cirn_dist.engine.world import assert_no_other_engine, assert_world
@@ -80,7 +81,9 @@ class Runtime:
         self.world: int = self.state.num_processes
         self.precision: Precision = choose_precision(_or_launchers(precision), hardware(self.device), backbone)
         self.dtype = torch.float64 if self.precision == "fp64" else torch.float32
-        self.traffic = Traffic(self.device) if time_reductions else None
+        # Two numbers have one sum; of more, the order decides the last digit.
+        self.ordered = self.world > 2 and self.device.type == "cpu"
+        self.traffic = Traffic(self.device, in_rank_order if self.ordered else all_reduce) if time_reductions else None
         self.engines: list[Engine] = []
         self.start_timeout = self._timeout = start_timeout
         self.watchdog = Watchdog(self.rank, self.world, None if folder is None else folder / "hang")
@@ -98,15 +101,20 @@ class Runtime:
 
     def distribute(self, module: nn.Module) -> nn.Module:
         """Wrap a module that is on the device in DDP; with one rank it is returned as it is."""
-        if self.world == 1:
-            return module
-        return DistributedDataParallel(
-            module,
-            device_ids=[self.device] if self.device.type == "cuda" else None,
-            # Buffers are norm statistics; a broadcast between two forwards would overwrite what backward needs.
-            broadcast_buffers=False,
-            gradient_as_bucket_view=True,
-        )
+        wrapped: nn.Module = module
+        if self.world > 1:
+            wrapped = DistributedDataParallel(
+                module,
+                device_ids=[self.device] if self.device.type == "cuda" else None,
+                # Buffers are norm statistics; a broadcast between two forwards would overwrite what backward needs.
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+            )
+            if self.ordered and self.traffic is None:
+                wrapped.register_comm_hook(None, lambda _, bucket: in_rank_order(bucket.buffer()))
+        if self.traffic is not None:
+            self.traffic.watch(wrapped)
+        return wrapped
 
     def release(self) -> None:
         """Give back the memory of a stage that has ended; its players are of no use afterwards.

@@ -6,9 +6,10 @@ import time
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from cirn_dist.engine.reductions import Reduce
 
 Mark = float | torch.cuda.Event
 
@@ -16,12 +17,15 @@ Mark = float | torch.cuda.Event
 class Traffic:
     """Counts and times what DDP reduces between two calls of `take`.
 
-    DDP hands gradients over in buckets as backward makes them; a hook starts each bucket's all-reduce as DDP itself
-    would, and notes when it started and ended. On GPUs the times are CUDA events, which wait for nothing.
+    DDP hands gradients over in buckets as backward makes them; a hook starts each bucket's reduction and notes when it
+    started and ended. On GPUs the times are CUDA events, which wait for nothing.
+
+    Args:
+        reduce: averages a bucket over ranks.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, reduce: Reduce) -> None:
+        self.device, self.reduce = device, reduce
         self.trainable = 0
         self._buckets: list[tuple[Mark, list[Mark], int, bool]] = []
 
@@ -64,15 +68,12 @@ class Traffic:
         gradients = bucket.buffer()
         end: list[Mark] = []
         self._buckets.append((self._mark(), end, gradients.numel() * gradients.element_size(), bucket.is_last()))
-        work: Any = dist.all_reduce(gradients.div_(dist.get_world_size()), async_op=True)
 
-        def ended(future: torch.futures.Future[Any]) -> Tensor:
+        def ended(future: torch.futures.Future[Tensor]) -> Tensor:
             end.append(self._mark())
-            reduced: Tensor = future.value()[0]
-            return reduced
+            return future.value()
 
-        reduced: torch.futures.Future[Tensor] = work.get_future().then(ended)
-        return reduced
+        return self.reduce(gradients).then(ended)
 
 
 def union(spans: list[tuple[float, float]]) -> float:

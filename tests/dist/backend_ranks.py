@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cirn_dist.engine.players import Player, build_player
+from cirn_dist.engine.reductions import Reduce, all_reduce, in_rank_order
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.step import Batch, Pass, train_step
 from cirn_dist.engine.traffic import Traffic
@@ -118,6 +119,16 @@ def assert_same(found: Pair, expected: Pair, what: str) -> None:
             assert worst < 1e-5, f"{what}, {part}, {key}: differs by {worst:.1e} of its largest value"
 
 
+def assert_formats(pair: Pair, what: str) -> None:
+    """What an optimizer keeps of a parameter lies in memory as the parameter does: of a shard, as the shard."""
+    for name, player in pair.players.items():
+        for parameter in (p for settings in player.optimizer.param_groups for p in settings["params"]):
+            kept = [value for value in player.optimizer.state[parameter].values() if torch.is_tensor(value) and value.dim()]
+            assert kept, f"{what}, {name}: nothing is kept of a parameter"
+            for value in kept:
+                assert value.stride() == parameter.stride(), f"{what}, {name}: {value.stride()}, not {parameter.stride()}"
+
+
 def check_parity(runtime: Runtime, backend: str) -> None:
     """Same weights and optimizer state after every kind of step, and none of a step that one rank spoiled."""
     ddp, other = Pair(runtime, "ddp"), Pair(runtime, backend)
@@ -136,6 +147,7 @@ def check_each_reads_the_other(runtime: Runtime, backend: str) -> None:
         begun.train(range(2))
         resumed.take(begun.weights(), begun.states())
         assert_same(resumed, begun, f"{first} read by {second}")
+        assert_formats(resumed, f"{first} read by {second}")
         resumed.train(range(2, STEPS))
         assert_same(resumed, whole, f"{first} to step 2, {second} from there")
 
@@ -151,9 +163,14 @@ def check_scaler(runtime: Runtime, backend: str) -> None:
 
 
 def check_traffic(runtime: Runtime) -> None:
-    """Timing the all-reduces changes no bit, and finds each gradient in one of them, whatever A is."""
+    """Timing the reductions changes no bit, and finds each gradient in one of them, whatever A is."""
+    for reduce in (all_reduce, in_rank_order):  # of two ranks' numbers both find the same sum
+        _check_traffic(runtime, reduce)
+
+
+def _check_traffic(runtime: Runtime, reduce: Reduce) -> None:
     plain = Pair(runtime, "ddp")
-    runtime.traffic = Traffic(runtime.device)
+    runtime.traffic = Traffic(runtime.device, reduce)
     timed = Pair(runtime, "ddp")
     for pair in (plain, timed):
         pair.train(range(2))

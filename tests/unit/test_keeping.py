@@ -18,7 +18,7 @@ from cirn_dist.checkpoint.store import Checkpoint, Store, verify
 from cirn_dist.data.index import ShardSet
 from cirn_dist.domains import Domains, open_domains
 from cirn_dist.engine.keeping import Keeper
-from cirn_dist.engine.players import build_player
+from cirn_dist.engine.players import Player, build_player
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import CheckpointError, ConfigError
 from cirn_dist.stages.source import train_supervised
@@ -86,6 +86,44 @@ def test_what_is_saved_is_the_step_it_was_saved_at(tmp_path: Path, monkeypatch: 
     latest = run.latest("stage")
     assert latest is not None
     assert torch.equal(latest.read("net")["weight"], before)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_a_resumed_optimizers_state_lies_in_memory_as_its_parameters_do(kind: str, tmp_path: Path) -> None:
+    def player_of(run: Run) -> Player:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 5, 1))
+
+        def optimizer() -> torch.optim.Optimizer:
+            if kind == "adam":
+                return torch.optim.Adam(net.parameters(), 0.1)
+            return torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+
+        return build_player("p", {"net": net}, optimizer, lambda _: 1.0, run.runtime)
+
+    def formats(player: Player) -> list[tuple[tuple[int, ...], ...]]:
+        """Return the strides of each parameter and of what is kept of it."""
+        return [
+            (p.stride(), *(value.stride() for value in player.optimizer.state[p].values() if value.dim()))
+            for p in player.parameters
+        ]
+
+    run, parts = stage_run(tmp_path), ("stage", None, {"source": "a" * 64}, {})
+    began, resumed = player_of(run), player_of(run)
+    began("net", torch.randn(2, 3, 8, 8)).sum().backward()
+    began.update(finite=True)
+    with Keeper(run, parts[0], {"p": began}, *parts[1:]) as keeper:
+        keeper.resume()
+        keeper.save(1, finished=False, wait=True)
+    with Keeper(run, parts[0], {"p": resumed}, *parts[1:]) as keeper:
+        assert keeper.resume() == 1
+    assert formats(resumed) == formats(began)
+    for strides in formats(resumed):
+        assert len(strides) == {"sgd": 2, "adam": 3}[kind]
+        assert len(set(strides)) == 1, strides
+    assert formats(resumed)[0][0] != nn.Conv2d(3, 4, 3).weight.stride(), "channels last"
+    state = began.optimizer_state()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in resumed.optimizer_state().items())
 
 
 def fail_at(nth: int, monkeypatch: pytest.MonkeyPatch) -> None:
