@@ -156,6 +156,14 @@ class Engine(Section):
     zero_stage: Literal[0, 1, 2] = Field(
         1, description="of deepspeed: 1 shards optimizer state over ranks, 2 gradients too, 0 neither"
     )
+    deterministic: bool = Field(
+        False,
+        description="on GPUs: a resumed run has the bits of an undisturbed one, at some speed; on CPUs it always has",
+    )
+    tf32: bool = Field(
+        False,
+        description="on GPUs since A100, of fp32 alone: convolutions round what they multiply to 10 bits, and are fast",
+    )
     lr_scaling: LrScaling = "auto"
     checkpoint_every: Iterations = Field(2000, ge=1, description="images between checkpoints")
     keep: int = Field(2, ge=2, description="newest checkpoints kept")

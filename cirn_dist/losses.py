@@ -84,7 +84,7 @@ def segmentation(logits: Tensor, labels: Tensor, *, focal_gamma: float = 0.0) ->
         labels: (N, H, W) int64; 255 is ignored.
         focal_gamma: weight (1 - p)^gamma on each pixel; 0 is the paper, 2 is what CLAN's code does.
     """
-    per_pixel = F.cross_entropy(wide(logits), labels, ignore_index=IGNORE, reduction="none")
+    per_pixel = _cross_entropy(wide(logits), labels)
     if focal_gamma:
         per_pixel = (1 - torch.exp(-per_pixel)).pow(focal_gamma) * per_pixel
     return _mean_where(per_pixel, labels != IGNORE)
@@ -174,6 +174,18 @@ def weight_discrepancy(classifier: nn.Module, others: Iterable[nn.Module]) -> Te
 def sum_of(values: Iterable[Tensor]) -> Tensor:
     """Return the sum of one or more scalar tensors."""
     return torch.stack(list(values)).sum()
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return each pixel's cross-entropy, (N, H, W), 0 where the label is 255.
+
+    torch's own has no deterministic form on GPUs.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    ignored = labels == IGNORE
+    chosen = logits.log_softmax(dim=1).gather(1, labels.masked_fill(ignored, 0)[:, None])[:, 0]
+    return chosen.neg().masked_fill(ignored, 0.0)
 
 
 def _mean_where(per_pixel: Tensor, counted: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from cirn_dist.data.files import writing_into
 from cirn_dist.data.plan import Plan
 from cirn_dist.data.spaces import settled
 from cirn_dist.engine.circumstances import circumstances
-from cirn_dist.engine.replicas import assert_same_facts
+from cirn_dist.engine.replicas import assert_same_arithmetic, assert_same_facts
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime, lost_contact
 from cirn_dist.engine.signals import PREEMPTED, STOP, StopRequest
@@ -70,6 +70,8 @@ def start(
             start_timeout=engine.start_timeout,
             backend=engine.backend,
             zero_stage=engine.zero_stage,
+            deterministic=engine.deterministic,
+            tf32=engine.tf32,
             time_reductions=engine.time_reductions,
         )
         with RunLock(out) as lock:
@@ -156,7 +158,8 @@ _LOCAL = ("data.source.raw", "data.target.raw", "data.workers")
 
 
 def _assert_possible(config: Config, out: Path, runtime: Runtime, until: str | None) -> None:
-    """Check, before anything is written, that all ranks were started alike, divide a step, and have the backend.
+    """Check, before anything is written, that all ranks were started alike, on like devices, divide a step, and have
+    the backend.
 
     Raises:
         ConfigError: on all ranks.
@@ -165,6 +168,7 @@ def _assert_possible(config: Config, out: Path, runtime: Runtime, until: str | N
     facts = {key: value for key, value in settings.items() if key not in _LOCAL}
     facts |= {"--out": str(out), "--until": until, "cirn_dist": cirn_dist.__version__, "torch": torch.__version__}
     assert_same_facts(runtime, facts, "its start")
+    assert_same_arithmetic(runtime, config)
     engine = config.engine
     try:
         Plan(engine.images_per_step, runtime.world, runtime.rank, engine.micro_batch)

@@ -29,7 +29,7 @@ FREE = frozenset([
     "engine.precision", "engine.micro_batch", "engine.keep", "engine.keep_every", "engine.checkpoint_every",
     "engine.log_every", "engine.trackers", "engine.check_replicas_every", "engine.max_nonfinite",
     "engine.ranks", "engine.start_timeout", "engine.step_timeout",
-    "engine.backend", "engine.zero_stage", "engine.time_reductions",
+    "engine.backend", "engine.zero_stage", "engine.time_reductions", "engine.deterministic", "engine.tf32",
     "translate.checkpoint_activations", "translate.panel_every", "translate.quality_images",
     "render.batch", "render.precision", "evaluate.batch", "evaluate.panels",
 ])  # fmt: skip

@@ -20,7 +20,8 @@ def noise_level(lightness: Tensor) -> Tensor:
     The median keeps edges and textures out as long as they cover less than half of the image.
     """
     response = F.conv2d(lightness[:, None], _MASK.to(lightness)[None, None])
-    return response.abs().flatten(1).median(1).values / _GAIN
+    # One image at a time: over a dimension torch also looks for the median's place, in whatever order on a GPU.
+    return torch.stack([values.median() for values in response.abs().flatten(1)]) / _GAIN
 
 
 def add_noise(lightness: Tensor, wanted: Tensor, seeds: Sequence[int]) -> Tensor:

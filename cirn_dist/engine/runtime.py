@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cirn_dist.config import Backend
+from cirn_dist.engine.arithmetic import choose_kernels
 from cirn_dist.engine.collect import assert_no_tensors, tensors_on_main
 from cirn_dist.engine.reductions import all_reduce, in_rank_order
 from cirn_dist.engine.traffic import Traffic
@@ -52,6 +53,8 @@ class Runtime:
         start_timeout: seconds a collective may take while the ranks start.
         backend: who sums gradients over ranks, for all players.
         zero_stage: DeepSpeed's, where it is the backend.
+        deterministic: whether the same step has the same bits each time; on a GPU exact sums ask for it too.
+        tf32: whether convolutions of float32 may round what they multiply to 10 bits.
         time_reductions: whether `traffic` measures what the gradients' all-reduces cost.
 
     Raises:
@@ -68,12 +71,16 @@ class Runtime:
         start_timeout: float = START_TIMEOUT,
         backend: Backend = "ddp",
         zero_stage: int = 1,
+        deterministic: bool = False,
+        tf32: bool = False,
         time_reductions: bool = False,
     ) -> None:
         self.backend, self.zero_stage = backend, zero_stage
         assert_no_other_engine(os.environ)
         if folder is not None:
             record_collectives(folder / "hang")  # read from the environment when the process group is made
+        self.deterministic = deterministic or (backend == "exact" and uses_cuda())
+        choose_kernels(deterministic=self.deterministic, tf32=tf32)
         # Device and process group alone: an Accelerator would keep every network it prepares until the process ends.
         self.state = PartialState(cpu=not uses_cuda(), timeout=timedelta(seconds=start_timeout))
         self.device: torch.device = self.state.device
@@ -82,7 +89,7 @@ class Runtime:
         self.precision: Precision = choose_precision(_or_launchers(precision), hardware(self.device), backbone)
         self.dtype = torch.float64 if self.precision == "fp64" else torch.float32
         # Two numbers have one sum; of more, the order decides the last digit.
-        self.ordered = self.world > 2 and self.device.type == "cpu"
+        self.ordered = self.world > 2 and (self.deterministic or self.device.type == "cpu")
         self.traffic = Traffic(self.device, in_rank_order if self.ordered else all_reduce) if time_reductions else None
         self.engines: list[Engine] = []
         self.start_timeout = self._timeout = start_timeout

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cirn_dist.models.discriminators import initialise
 from cirn_dist.models.norm import InstanceNorm2d
-from cirn_dist.models.padding import crop_to, pad_to
+from cirn_dist.models.padding import ReflectionPad2d, crop_to, pad_to
 from cirn_dist.precision import wide
 
 Upsampling = Literal["transposed", "resize"]
@@ -42,7 +42,7 @@ class Generator(nn.Module):
         super().__init__()
         self.residual_output, self.checkpoint_blocks = residual_output, checkpoint_blocks
         self.encoder = nn.Sequential(
-            nn.ReflectionPad2d(3),
+            ReflectionPad2d(3),
             *_normed(nn.Conv2d(3, ngf, 7, bias=False)),
             *_normed(nn.Conv2d(ngf, 2 * ngf, 3, stride=2, padding=1, bias=False)),
             *_normed(nn.Conv2d(2 * ngf, 4 * ngf, 3, stride=2, padding=1, bias=False)),
@@ -51,7 +51,7 @@ class Generator(nn.Module):
         self.decoder = nn.Sequential(
             *_doubled(4 * ngf, 2 * ngf, upsampling),
             *_doubled(2 * ngf, ngf, upsampling),
-            nn.ReflectionPad2d(3),
+            ReflectionPad2d(3),
         )
         self.output = nn.Conv2d(ngf, 3, 7)
         initialise(self)
@@ -74,9 +74,9 @@ class _Block(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.ReflectionPad2d(1),
+            ReflectionPad2d(1),
             *_normed(nn.Conv2d(channels, channels, 3, bias=False)),
-            nn.ReflectionPad2d(1),
+            ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=False),
             InstanceNorm2d(channels),
         )
@@ -94,5 +94,5 @@ def _normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> tuple[nn.Module, ...
 def _doubled(before: int, after: int, upsampling: Upsampling) -> tuple[nn.Module, ...]:
     if upsampling == "transposed":
         return _normed(nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1, bias=False))
-    resize = nn.Upsample(scale_factor=2, mode="nearest"), nn.ReflectionPad2d(1)
+    resize = nn.Upsample(scale_factor=2, mode="nearest"), ReflectionPad2d(1)
     return *resize, *_normed(nn.Conv2d(before, after, 3, bias=False))

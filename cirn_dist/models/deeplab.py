@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cirn_dist.models.acm import ACM
@@ -13,6 +12,7 @@ from cirn_dist.models.backbones import Backbone
 from cirn_dist.models.classifier import Classifier
 from cirn_dist.models.norm import freeze_affine as freeze_norm_affine
 from cirn_dist.models.padding import crop_to, pad_to
+from cirn_dist.models.resizing import resize
 from cirn_dist.precision import wide
 
 __all__ = ["Classifier", "SegOutput", "Segmenter"]
@@ -127,4 +127,4 @@ def _padded_size(images: Tensor, stride: int) -> tuple[int, int]:
 
 
 def _resize(logits: Tensor, size: tuple[int, ...]) -> Tensor:
-    return F.interpolate(wide(logits), size, mode="bilinear", align_corners=True)
+    return resize(wide(logits), size)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cirn_dist.models.norm import InstanceNorm2d
 from cirn_dist.models.padding import crop_to, pad_to
+from cirn_dist.models.resizing import resize
 from cirn_dist.precision import wide
 
 
@@ -32,7 +32,7 @@ class PixelDiscriminator(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Return domain logits of softmax maps: (N, num_classes, H, W) -> (N, 1, H, W) float32, any size."""
         padded = pad_to(maps, self.minimum, self.minimum)
-        logits = F.interpolate(wide(self.layers(padded)), padded.shape[-2:], mode="bilinear", align_corners=True)
+        logits = resize(wide(self.layers(padded)), padded.shape[-2:])
         return crop_to(logits, maps)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cirn_dist.models.resizing import resize
+
 
 class Tiny(nn.Module):
     """Residual encoder to an eighth of the size, joined with a quarter's details: (N, 3, H, W) -> (N, 96, H/4, W/4).
@@ -31,7 +33,7 @@ class Tiny(nn.Module):
         """Return features at a quarter of the images' size, rounded up."""
         quarter = self.quarter(self.stem(images))
         deep = self.deep(self.eighth(quarter))
-        deep = F.interpolate(deep, quarter.shape[-2:], mode="bilinear", align_corners=True)
+        deep = resize(deep, quarter.shape[-2:])
         features: Tensor = self.join(self.lateral(quarter) + deep)
         return features
 

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from cirn_dist.data.index import ShardSet
 from cirn_dist.data.labels import IGNORE
 from cirn_dist.engine.run import Run
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.norm import reestimate_statistics
+from cirn_dist.models.resizing import resize
 from cirn_dist.report.results import Scores
 from cirn_dist.seeds import permutation
 from cirn_dist.stages.images import batches, dealt, label_of, read_images, relabelling
@@ -63,7 +63,7 @@ def predict(run: Run, segmenter: Segmenter, pixels: Tensor) -> Tensor:
     with run.runtime.autocast():
         for scale in settings.scales:
             size = max(1, round(height * scale)), max(1, round(width * scale))
-            scaled = pixels if scale == 1 else F.interpolate(pixels, size, mode="bilinear", align_corners=True)
+            scaled = pixels if scale == 1 else resize(pixels, size)
             found.append(segmenter(scaled, (height, width)).logits)
             if settings.flip:
                 found.append(segmenter(scaled.flip(-1), (height, width)).logits.flip(-1))
@@ -72,7 +72,7 @@ def predict(run: Run, segmenter: Segmenter, pixels: Tensor) -> Tensor:
 
 def label_map(logits: Tensor, size: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """Return the most probable class of each pixel, (H, W), from logits (C, h, w) upsampled to (H, W)."""
-    resized = F.interpolate(logits[None], size=size[:2], mode="bilinear", align_corners=True)[0]
+    resized = resize(logits[None], size[:2])[0]
     return resized.argmax(0).to(torch.uint8).cpu().numpy()
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cirn_dist import losses
 from cirn_dist.config import Augment, Config, SegmenterTraining, Size
 from cirn_dist.data.spaces import run_space
+from cirn_dist.engine.arithmetic import choose_kernels
 from cirn_dist.engine.memory import counted_peak, measured_peak
 from cirn_dist.engine.runtime import frozen
 from cirn_dist.engine.step import Batch
@@ -70,7 +71,9 @@ def footprints(
     Args:
         only: these stages; all of them unless given.
     """
-    measured = device == "cuda"
+    measured, engine = device == "cuda", config.engine
+    if measured:
+        choose_kernels(deterministic=engine.deterministic or engine.backend == "exact", tf32=engine.tf32)
     found = []
     for stage, make in stage_steps(config, precision, device).items():
         if only is not None and stage not in only:

@@ -14,7 +14,8 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
-from launching import FAULTY, ROOT, finish, free_port, own_command, start_launcher
+from conftest import Command
+from launching import FAULTY, ROOT, finish, free_port, launch, own_command, start_launcher
 
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.engine.world import assert_no_other_engine, started_alone
@@ -83,6 +84,44 @@ def test_an_engine_that_the_launcher_asks_for_is_refused_by_name() -> None:
     for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP"):
         with pytest.raises(ConfigError, match=rf"asks for another engine \({name}\); launch without it"):
             assert_no_other_engine({name: "true"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("other", "settings", "told"),
+    [
+        ("bf16", ("engine.precision=auto",), "engine.precision is 'fp32' on rank 0, 'bf16' there"),
+        ("bf16", ("render.precision=auto",), "render.precision is 'fp32' on rank 0, 'bf16' there"),
+        ("model", ("engine.backend=exact",), "model is 'CPU, AVX512' on rank 0, 'CPU, AVX2' there"),
+    ],
+)
+def test_ranks_that_would_compute_otherwise_are_named_and_refused(
+    other: str, settings: tuple[str, ...], told: str, mini: Path, tmp_path: Path
+) -> None:
+    script, out = Path(__file__).with_name("other_machine.py"), tmp_path / "run"
+    done = launch(2, "run", mini, *settings, "--out", out, script=script, launcher="torchrun", OTHER=other)
+    assert done.returncode != 0
+    (line,) = (line for line in done.stderr.splitlines() if "cirn-dist: " in line)
+    assert f"rank 1 differs in what it computes on: {told}" in line
+    assert "use one kind of device" in line
+    assert not out.exists(), "before anything is written"
+
+
+@pytest.mark.slow
+def test_ranks_of_one_precision_may_be_of_two_models(mini: Path, tmp_path: Path) -> None:
+    script, out = Path(__file__).with_name("other_machine.py"), tmp_path / "run"
+    done = launch(2, "run", mini, *STAGE, "--out", out, script=script, launcher="torchrun", OTHER="model")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "ranks compute on CPU, AVX2 and CPU, AVX512" in " ".join(done.stderr.split())
+
+
+def test_what_no_rank_can_render_in_is_refused_before_anything_is_written(
+    mini: Path, cirn_dist: Command, tmp_path: Path
+) -> None:
+    done = cirn_dist("run", mini, "render.precision=fp16", "--out", tmp_path / "run")
+    assert done.returncode != 0
+    assert "fp16 needs a GPU" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_fewer_ranks_than_the_configuration_asks_for_are_refused(mini: Path, tmp_path: Path) -> None:

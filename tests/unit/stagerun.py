@@ -29,7 +29,13 @@ def stage_run(folder: Path, *overrides: str) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     config = settings(folder, *overrides)
     progress = Progress(stage_titles(config), quiet=True)
-    return Run(config, folder, Runtime("fp32"), progress, StopRequest(folder / "STOP"))
+    return Run(
+        config,
+        folder,
+        Runtime(config.engine.precision, deterministic=config.engine.deterministic),
+        progress,
+        StopRequest(folder / "STOP"),
+    )
 
 
 def logged(run: Run, stage: str) -> list[dict[str, Any]]:
