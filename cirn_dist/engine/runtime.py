@@ -23,7 +23,7 @@ from cirn_dist.engine.collect import assert_no_tensors, tensors_on_main
 from cirn_dist.engine.reductions import all_reduce, in_rank_order
 from cirn_dist.engine.traffic import Traffic
 from cirn_dist.engine.watchdog import Watchdog, record_collectives
-from cirn_dist.engine.world import assert_no_other_engine, assert_world
+from cirn_dist.engine.world import assert_a_gpu_each, assert_no_other_engine, assert_world
 from cirn_dist.errors import CirnError
 from cirn_dist.precision import HALF, Asked, Precision, choose_precision, hardware, uses_cuda
 
@@ -58,7 +58,8 @@ class Runtime:
         time_reductions: whether `traffic` measures what the gradients' all-reduces cost.
 
     Raises:
-        ConfigError: the world is not the one that was asked for, or the precision does not exist on this device.
+        ConfigError: the world is not the one that was asked for, there are fewer GPUs, or the precision does not exist
+            on this device.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class Runtime:
     ) -> None:
         self.backend, self.zero_stage = backend, zero_stage
         assert_no_other_engine(os.environ)
+        if uses_cuda():
+            assert_a_gpu_each(os.environ, torch.cuda.device_count())
         if folder is not None:
             record_collectives(folder / "hang")  # read from the environment when the process group is made
         self.deterministic = deterministic or (backend == "exact" and uses_cuda())

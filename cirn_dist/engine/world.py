@@ -52,6 +52,23 @@ def assert_no_other_engine(environment: Mapping[str, str]) -> None:
         )
 
 
+def assert_a_gpu_each(environment: Mapping[str, str], gpus: int) -> None:
+    """Check that this machine shows a GPU to each of its ranks; NCCL takes no two ranks on one.
+
+    Args:
+        gpus: that this process sees.
+
+    Raises:
+        ConfigError: the launcher started more ranks here.
+    """
+    ranks = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    if ranks > gpus:
+        raise ConfigError(
+            f"{ranks} ranks were started on a machine that shows them {gpus} GPU{'s' * (gpus != 1)}",
+            fix=f"start {gpus}, set CUDA_VISIBLE_DEVICES to more GPUs, or compute on the CPU: ACCELERATE_USE_CPU=true",
+        )
+
+
 def started_alone(environment: Mapping[str, str]) -> bool:
     """Whether `accelerate launch` was told of several processes, and started this one alone.
 

@@ -18,7 +18,7 @@ from conftest import Command
 from launching import FAULTY, ROOT, finish, free_port, launch, own_command, start_launcher
 
 from cirn_dist.checkpoint.store import Store
-from cirn_dist.engine.world import assert_no_other_engine, started_alone
+from cirn_dist.engine.world import assert_a_gpu_each, assert_no_other_engine, started_alone
 from cirn_dist.errors import ConfigError
 
 FILES = sorted((ROOT / "launch/accelerate").glob("*.yaml"))
@@ -84,6 +84,13 @@ def test_an_engine_that_the_launcher_asks_for_is_refused_by_name() -> None:
     for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP"):
         with pytest.raises(ConfigError, match=rf"asks for another engine \({name}\); launch without it"):
             assert_no_other_engine({name: "true"})
+
+
+def test_a_machine_with_fewer_gpus_than_ranks_is_named() -> None:
+    assert_a_gpu_each({}, 1)
+    assert_a_gpu_each({"LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}, 4)
+    with pytest.raises(ConfigError, match="2 ranks were started on a machine that shows them 1 GPU;"):
+        assert_a_gpu_each({"LOCAL_WORLD_SIZE": "2"}, 1)
 
 
 @pytest.mark.slow
