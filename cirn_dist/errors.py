@@ -66,6 +66,7 @@ class CheckpointError(CirnError):
 
 
 INTERRUPT = "Ctrl-C"
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: started again, the run goes on from its last checkpoint
 
 
 class Stopped(CirnError):
@@ -77,8 +78,15 @@ class Stopped(CirnError):
 
     def __init__(self, what: str, where: str, reason: str) -> None:
         super().__init__(f"{what} ({reason})", where=where, fix="start again to continue")
-        self.said, self.reason = what, reason
+        self.said, self.reason, self.agreed = what, reason, True
         self.exit_code = 130 if reason == INTERRUPT else 0
+
+    def alone(self) -> Self:
+        """Mark a stop that the ranks could not agree on: this one leaves, by an exit code that a launcher ends the
+        others for; returns it.
+        """
+        self.agreed, self.exit_code = False, self.exit_code or TRY_AGAIN
+        return self
 
     def __reduce__(self) -> tuple[type[Stopped], tuple[str, str, str]]:
         return Stopped, (self.said, str(self.where), self.reason)

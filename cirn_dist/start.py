@@ -27,9 +27,10 @@ from cirn_dist.engine.replicas import assert_same_arithmetic, assert_same_facts
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime, lost_contact
 from cirn_dist.engine.signals import PREEMPTED, STOP, StopRequest
-from cirn_dist.engine.watchdog import HANG_EXIT_CODE
+from cirn_dist.engine.watchdog import HANG
+from cirn_dist.engine.whereabouts import described, left_behind, read_notes
 from cirn_dist.engine.zero import assert_usable
-from cirn_dist.errors import CirnError, ConfigError, Stopped
+from cirn_dist.errors import TRY_AGAIN, CirnError, ConfigError, Stopped
 from cirn_dist.pipeline import run_pipeline
 from cirn_dist.report.boards import require
 from cirn_dist.report.html import write_report
@@ -100,6 +101,9 @@ def _walk(
         config = runtime.on_main(lambda: settled(config))
         claim = Claim(out, config, allow, _facts(config, made_by))
         runtime.on_main(partial(_take, claim, lock))
+        ended = runtime.on_main(lambda: left_behind(out / HANG))
+        if ended and runtime.main:
+            say(ended)
         runtime.watchdog.open()
         with writing_into(out):
             with Progress(titles, quiet=not runtime.main, notice=lambda: stop.notice) as progress:
@@ -115,11 +119,8 @@ def _walk(
                 _conclude(out, results, progress, json_file)
                 if until not in (None, titles[-1][0]):
                     progress.print(f"{until} is done; start again without --until to go on")
-    except Stopped as stopped:  # on all ranks at once: one line is enough
-        code = stopped.exit_code
-        if runtime.main:
-            _mark(out, stopped)
-            say(stopped)
+    except Stopped as stopped:
+        code = _stopped(out, stopped, runtime)
     except CirnError as error:
         code = error.exit_code
         if runtime.main and claim is not None:
@@ -130,9 +131,13 @@ def _walk(
         reason = lost_contact(error)
         if reason is None:
             raise
-        code = HANG_EXIT_CODE
+        if stop:  # as asked; it could not wait for the others to agree
+            return _stopped(out, stop.stopped(f"{reason}; what was saved is kept", str(out)).alone(), runtime)
+        code = TRY_AGAIN
         runtime.watchdog.dump(f"{reason}\n{''.join(traceback.format_exception(error))}")
-        say(f"{reason}; this one's stacks are in {runtime.watchdog.path}", runtime)
+        notes = read_notes(out / HANG)
+        where = f" ({described(notes)})" if len({note.number for note in notes}) > 1 else ""
+        say(f"{reason}{where}; this one's stacks are in {runtime.watchdog.path}", runtime)
     except KeyboardInterrupt:
         code = 130
         say("interrupted; what was finished is kept, start again to continue", runtime)
@@ -145,12 +150,20 @@ def say(message: object, runtime: Runtime | None = None) -> None:
     print(f"{rank}cirn-dist: {message}", file=sys.stderr, flush=True)
 
 
-def _mark(out: Path, stopped: Stopped) -> None:
-    """Leave the marker that tells a stopped run from a finished one, and take away the request it has met."""
-    if stopped.exit_code == 0:
-        with writing_into(out):
-            replace_text(out / PREEMPTED, f"{stopped.reason}\n{stopped}\n")
-    (out / STOP).unlink(missing_ok=True)
+def _stopped(out: Path, stopped: Stopped, runtime: Runtime) -> int:
+    """Say that the run was stopped, and mark it; returns the exit code.
+
+    The marker tells a stopped run from a finished one. The request is taken away once all ranks have met it: where
+    one leaves alone, its launcher may start them all again, and that start is to stop at once.
+    """
+    if runtime.main or not stopped.agreed:  # all ranks at once: one line is enough
+        if stopped.exit_code in (0, TRY_AGAIN):
+            with writing_into(out):
+                replace_text(out / PREEMPTED, f"{stopped.reason}\n{stopped}\n")
+        if stopped.agreed:
+            (out / STOP).unlink(missing_ok=True)
+        say(stopped, runtime)
+    return stopped.exit_code
 
 
 # What may differ between the machines of one run: where data lies, and how many loader processes suit them.

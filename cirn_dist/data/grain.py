@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cirn_dist.transfer import sent
+
 # Immerkaer 1996: the difference of two Laplacians, blind to edges of constant slope; its response to white noise of
 # deviation 1 has deviation 6.
 _MASK = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])
@@ -19,7 +21,7 @@ def noise_level(lightness: Tensor) -> Tensor:
 
     The median keeps edges and textures out as long as they cover less than half of the image.
     """
-    response = F.conv2d(lightness[:, None], _MASK.to(lightness)[None, None])
+    response = F.conv2d(lightness[:, None], sent(_MASK.to(lightness.dtype), lightness.device)[None, None])
     # One image at a time: over a dimension torch also looks for the median's place, in whatever order on a GPU.
     return torch.stack([values.median() for values in response.abs().flatten(1)]) / _GAIN
 
@@ -30,4 +32,4 @@ def add_noise(lightness: Tensor, wanted: Tensor, seeds: Sequence[int]) -> Tensor
     drawn = torch.stack(
         [torch.randn(lightness.shape[1:], generator=torch.Generator().manual_seed(seed % 2**63)) for seed in seeds]
     )
-    return lightness + drawn.to(lightness) * missing[:, None, None]
+    return lightness + sent(drawn.to(lightness.dtype), lightness.device) * missing[:, None, None]

@@ -148,7 +148,7 @@ class Batches:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._feed.close()
+        self.close()
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -162,6 +162,10 @@ class Batches:
     def ready(self, seconds: float) -> bool:
         """Wait at most so long for the next one; whether it is there, or an error in its place."""
         return self._feed.ready(seconds)
+
+    def close(self) -> None:
+        """End the workers."""
+        self._feed.close()
 
 
 def loader(

@@ -17,7 +17,7 @@ def tones(lightness: Tensor) -> Tensor:
     """Return the quantiles of each image's lightness at `SHARES`: (N, H, W) -> (N, len(SHARES))."""
     ordered = lightness.flatten(1).sort(1).values
     places = [round(share * (ordered.shape[1] - 1)) for share in SHARES]
-    return ordered[:, places]
+    return torch.stack([ordered[:, place] for place in places], 1)
 
 
 def give_tones(lightness: Tensor, wanted: Tensor) -> Tensor:

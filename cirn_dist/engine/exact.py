@@ -38,7 +38,7 @@ class ExactPlayer(DdpPlayer):
         """Add the gradients of the undivided loss to the sums: a division by the number of passes would round."""
         torch.autograd.backward(self.scaler.scale(loss))
         self.micros = micros
-        per_unit = 1 / (self.scaler.get_scale() * RESOLUTION)  # a power of two, so that scaling rounds nothing
+        per_unit = 1 / (self.scale() * RESOLUTION)  # a power of two, so that scaling rounds nothing
         largest = LARGEST / RESOLUTION / (micros * self.runtime.world)
         for parameter, total in self.each(self.sums):
             if parameter.grad is None:
@@ -51,12 +51,17 @@ class ExactPlayer(DdpPlayer):
     def gradient_norm(self) -> Tensor:
         """Sum over ranks, divide, unscale, measure and clip."""
         sums = self.runtime.sum(self.sums)
-        share = RESOLUTION * self.scaler.get_scale() / (self.micros * self.runtime.world)
+        share = RESOLUTION * self.scale() / (self.micros * self.runtime.world)
         overflow = torch.where(sums[-1] > 0, float("inf"), 0.0)
         for parameter, total in self.each(sums):
             parameter.grad = torch.empty_like(parameter).copy_(total.double() * share + overflow)
         self.sums.zero_()
         return super().gradient_norm()
+
+    def scale(self) -> Tensor:
+        """Return the scaler's factor, on the device and in double."""
+        one: Tensor = self.scaler.scale(torch.ones((), device=self.sums.device))
+        return one.double()
 
     def each(self, sums: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
         """Yield each parameter with its part of the flat sums, in its shape."""

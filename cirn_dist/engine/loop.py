@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from cirn_dist.data.stream import Plan, Stream, loader
 from cirn_dist.engine.keeping import Keeper, Memory, Validated
@@ -16,7 +15,8 @@ from cirn_dist.engine.meter import Meter, due
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.replicas import assert_replicas_equal
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.step import Batch, Passes, StepResult, train_step
+from cirn_dist.engine.step import Passes, StepResult, train_step
+from cirn_dist.engine.upload import Uploads
 from cirn_dist.errors import ConfigError
 from cirn_dist.report.progress import place
 from cirn_dist.seeds import derive
@@ -71,22 +71,28 @@ def fit(training: Training, run: Run) -> None:
     batches = loader(training.streams, plan, first_step=first_step, last_step=last_step, workers=workers)
     per_step = engine.images_per_step
     run.progress.start(training.name, training.iterations, done=first_step * per_step, per_step=per_step)
-    with Meter(run, training.name, first_step) as meter, keeper, batches:
+    with Meter(run, training.name, first_step) as meter, keeper, Uploads(batches, run, training.name) as uploads:
+        runtime.watchdog.note(f"{training.name}, before its first step")
+        runtime.watchdog.allow(engine.step_timeout)
+        uploads.fetch()
+        runtime.watchdog.allow(engine.start_timeout)  # others may get theirs later, and first uses compile
+        run.pause_point(training.name)
         for step in range(first_step, last_step):
             meter.begin()
+            runtime.watchdog.note(f"{training.name}, step {step}")
             iteration = step * engine.images_per_step
             torch.manual_seed(derive(run.config.seed, training.name, step, runtime.rank))
             rates = {name: player.set_rate(iteration) for name, player in training.players.items()}
-            micro_batches = [to_device(meter.next(batches), run) for _ in range(plan.accumulation)]
-            stop = bool(run.stop) or keeper.failed
+            micro_batches = uploads.of_step(plan.accumulation)
             result = train_step(
-                training.players, training.turns, training.passes, micro_batches, iteration, runtime, stop=stop
-            )
+                training.players, training.turns, training.passes, micro_batches, iteration, runtime,
+                stop=lambda: bool(run.stop) or keeper.failed,
+            )  # fmt: skip
 
             done = step + 1
             if training.after_step is not None:
                 training.after_step(done, result)
-            meter.add(done, result, rates)
+            meter.add(done, result, rates, uploads.take_waited())
             reached = done * engine.images_per_step
             due_now = partial(due, done, images_per_step=engine.images_per_step)
             last = result.stop or done == last_step
@@ -102,19 +108,3 @@ def fit(training: Training, run: Run) -> None:
             if result.stop:
                 raise run.stopped(f"stopped at {place(reached, per_step)} and saved", training.name)
             runtime.allow(engine.step_timeout if done < last_step else None)
-
-
-def to_device(batch: Batch, run: Run) -> Batch:
-    """Move a micro-batch to the device; images (N, 3, H, W) from uint8 to [-1, 1], labels to int64."""
-    device = run.runtime.device
-    moved: Batch = {}
-    for domain, entries in batch.items():
-        moved[domain] = {
-            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for name, value in entries.items()
-        }
-        images = moved[domain]["image"].to(run.runtime.dtype).div_(127.5).sub_(1.0)
-        moved[domain]["image"] = images.contiguous(memory_format=torch.channels_last)
-        if "label" in moved[domain]:
-            moved[domain]["label"] = moved[domain]["label"].long()
-    return moved

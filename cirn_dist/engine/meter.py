@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.step import Batch, StepResult
+from cirn_dist.engine.step import StepResult
 from cirn_dist.errors import TrainingError
 from cirn_dist.report.trackers import MetricsLog, metrics
 
@@ -51,17 +51,13 @@ class Meter:
 
     def begin(self) -> None:
         """Note that a step begins."""
-        self.began, self.waited = time.perf_counter(), 0.0
+        self.began = time.perf_counter()
 
-    def next(self, batches: Iterator[Batch]) -> Batch:
-        """Return the next batch, its wait counted."""
-        asked = time.perf_counter()
-        batch = next(batches)
-        self.waited += time.perf_counter() - asked
-        return batch
-
-    def add(self, step: int, result: StepResult, rates: Mapping[str, float]) -> None:
+    def add(self, step: int, result: StepResult, rates: Mapping[str, float], waited: float) -> None:
         """Take the result of the step that just ended, the `step`-th counted from 1.
+
+        Args:
+            waited: seconds of it that were spent waiting for images.
 
         Raises:
             TrainingError: too many skipped steps in a row.
@@ -78,7 +74,7 @@ class Meter:
             )
             raise error.on_all_ranks()
         self.steps += 1
-        costs = {"step_s": time.perf_counter() - self.began, "data_s": self.waited}
+        costs = {"step_s": time.perf_counter() - self.began, "data_s": waited}
         if self.run.runtime.traffic is not None:
             costs |= self.run.runtime.traffic.take()
         for name, value in costs.items():

@@ -171,7 +171,7 @@ class DdpPlayer(Player):
     def update(self, finite: bool) -> None:
         """Step unless not finite; the scale follows this player's own overflows alone."""
         if finite:
-            self.scaler.step(self.optimizer)
+            self.optimizer.step()  # the scaler would fetch from the device what is known here
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 

@@ -22,7 +22,7 @@ from cirn_dist.engine.arithmetic import choose_kernels
 from cirn_dist.engine.collect import assert_no_tensors, tensors_on_main
 from cirn_dist.engine.reductions import all_reduce, in_rank_order
 from cirn_dist.engine.traffic import Traffic
-from cirn_dist.engine.watchdog import Watchdog, record_collectives
+from cirn_dist.engine.watchdog import HANG, Watchdog, record_collectives
 from cirn_dist.engine.world import assert_a_gpu_each, assert_no_other_engine, assert_world
 from cirn_dist.errors import CirnError
 from cirn_dist.precision import HALF, Asked, Precision, choose_precision, hardware, uses_cuda
@@ -81,7 +81,7 @@ class Runtime:
         if uses_cuda():
             assert_a_gpu_each(os.environ, torch.cuda.device_count())
         if folder is not None:
-            record_collectives(folder / "hang")  # read from the environment when the process group is made
+            record_collectives(folder / HANG)  # read from the environment when the process group is made
         self.deterministic = deterministic or (backend == "exact" and uses_cuda())
         choose_kernels(deterministic=self.deterministic, tf32=tf32)
         # Device and process group alone: an Accelerator would keep every network it prepares until the process ends.
@@ -96,7 +96,7 @@ class Runtime:
         self.traffic = Traffic(self.device, in_rank_order if self.ordered else all_reduce) if time_reductions else None
         self.engines: list[Engine] = []
         self.start_timeout = self._timeout = start_timeout
-        self.watchdog = Watchdog(self.rank, self.world, None if folder is None else folder / "hang")
+        self.watchdog = Watchdog(self.rank, self.world, None if folder is None else folder / HANG)
         assert_world(self.world, ranks)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -34,6 +34,18 @@ class Pass:
 Passes = Callable[[Batch, int], Iterator[Pass]]
 
 
+class MicroBatches(Protocol):
+    """A step's micro-batches, walked once; the next may be on its way while one is computed with."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Return an iterator over them."""
+        ...
+
+
 @dataclass
 class StepResult:
     """What a step reports, averaged over all its images on all ranks."""
@@ -48,11 +60,11 @@ def train_step(
     players: Mapping[str, Player],
     turns: Sequence[str],
     passes: Passes,
-    micro_batches: Sequence[Batch],
+    micro_batches: MicroBatches,
     iteration: int,
     runtime: Runtime,
     *,
-    stop: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> StepResult:
     """Train every player on one step's micro-batches.
 
@@ -64,40 +76,24 @@ def train_step(
     Args:
         turns: of each pass, the player whose gradients it makes; all other players are frozen meanwhile.
         passes: a micro-batch's passes, in the order of `turns`.
-        stop: whether this rank was asked to stop; the answer, agreed by all ranks, is in the result.
+        stop: whether this rank was asked to stop, asked after the last pass; what all ranks agreed is in the result.
     """
-    last_turn = {name: turn for turn, name in enumerate(turns)}
-    total: Losses = {}
-    observed: Losses = {}
-    spent = {name: torch.zeros((), device=runtime.device) for name in players}  # each one's whole loss
-    for micro, batch in enumerate(micro_batches):
-        last_micro = micro == len(micro_batches) - 1
+    sums = _Sums({name: torch.zeros((), device=runtime.device) for name in players})
+    left = len(micro_batches)
+    for batch in micro_batches:  # no enumerate, which keeps the last one alive while the next is made
+        left -= 1
         coming = passes(batch, iteration)
-        for turn, name in enumerate(turns):
-            player = players[name]
-            others = [net for other in players.values() if other is not player for net in other.networks.values()]
-            reduce_now = last_micro and turn == last_turn[name]
-            with frozen(others), player.reduce_gradients(reduce_now):
-                with runtime.autocast():
-                    one = next(coming)
-                # The mean of B single-image gradients: micro-batch mean, over micro-batches here, over ranks in DDP.
-                loss = torch.stack(list(one.losses.values())).sum()
-                player.backward(loss, len(micro_batches))
-            _add(spent, {name: loss})
-            _add(total, one.losses)
-            if one.observe is not None:
-                with torch.no_grad():
-                    _add(observed, one.observe())
-        if next(coming, None) is not None:
-            raise AssertionError(f"the step has more passes than its {len(turns)} turns")
+        del batch
+        _walk(players, turns, coming, len(micro_batches), runtime, sums, last=left == 0)
+        del coming
 
-    bad = [_not_finite(player.gradient_norm(), spent[name]) for name, player in players.items()]
-    stop_flag = torch.tensor(float(stop), device=runtime.device)
-    summed = iter(runtime.sum(torch.stack([*total.values(), *observed.values(), *bad, stop_flag])).tolist())
+    bad = [_not_finite(player.gradient_norm(), sums.spent[name]) for name, player in players.items()]
+    stop_flag = torch.full((), float(stop()), device=runtime.device)
+    summed = iter(runtime.sum(torch.stack([*sums.losses.values(), *sums.observed.values(), *bad, stop_flag])).tolist())
     micros = len(micro_batches) * runtime.world
     result = StepResult(
-        losses={name: next(summed) / micros for name in total},
-        observed={name: next(summed) / micros for name in observed},
+        losses={name: next(summed) / micros for name in sums.losses},
+        observed={name: next(summed) / micros for name in sums.observed},
     )
     for name, player in players.items():
         finite = next(summed) == 0
@@ -106,6 +102,45 @@ def train_step(
         player.update(finite)
     result.stop = next(summed) > 0
     return result
+
+
+@dataclass
+class _Sums:
+    """What a step's passes add up to: each player's whole loss, and the named terms and observations."""
+
+    spent: Losses
+    losses: Losses = field(default_factory=dict)
+    observed: Losses = field(default_factory=dict)
+
+
+def _walk(
+    players: Mapping[str, Player],
+    turns: Sequence[str],
+    coming: Iterator[Pass],
+    micro_batches: int,
+    runtime: Runtime,
+    sums: _Sums,
+    *,
+    last: bool,
+) -> None:
+    """Walk one micro-batch's passes; what they made of it is dropped with this function's variables."""
+    last_turn = {name: turn for turn, name in enumerate(turns)}
+    for turn, name in enumerate(turns):
+        player = players[name]
+        others = [net for other in players.values() if other is not player for net in other.networks.values()]
+        with frozen(others), player.reduce_gradients(last and turn == last_turn[name]):
+            with runtime.autocast():
+                one = next(coming)
+            # The mean of B single-image gradients: micro-batch mean, over micro-batches here, over ranks in DDP.
+            loss = torch.stack(list(one.losses.values())).sum()
+            player.backward(loss, micro_batches)
+        _add(sums.spent, {name: loss})
+        _add(sums.losses, one.losses)
+        if one.observe is not None:
+            with torch.no_grad():
+                _add(sums.observed, one.observe())
+    if next(coming, None) is not None:
+        raise AssertionError(f"the step has more passes than its {len(turns)} turns")
 
 
 def _not_finite(norm: Tensor, loss: Tensor) -> Tensor:

@@ -11,7 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
-HANG_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: started again, the run goes on from its last checkpoint
+from cirn_dist.engine.whereabouts import Whereabouts
+from cirn_dist.errors import TRY_AGAIN
+
+HANG = "hang"  # a run's folder of stacks, traces and notes
 _TICK = 1.0
 _GRACE = 5.0  # collectives are given up first: their error says more
 
@@ -19,13 +22,16 @@ _GRACE = 5.0  # collectives are given up first: their error says more
 class Watchdog:
     """Counts down while a rank is at work; at zero it writes all stacks to `hang/rank-N.txt` and ends the process.
 
+    The stacks of an earlier start are kept as `rank-N.before.txt`.
+
     Args:
-        folder: where stacks go; None writes them to standard error.
+        folder: where stacks go, and notes of where the rank is; None writes them to standard error.
     """
 
     def __init__(self, rank: int, world: int, folder: Path | None) -> None:
         self.rank, self.world = rank, world
         self.path = None if folder is None else folder / f"rank-{rank}.txt"
+        self._whereabouts = None if folder is None else Whereabouts(rank, folder)
         self.limit: float | None = None
         self._left = 0.0
         self._file: IO[str] = sys.stderr
@@ -34,8 +40,11 @@ class Watchdog:
 
     def open(self) -> None:
         """Make the file, which a crash must find open, and start counting."""
-        if self.path is not None:
+        if self.path is not None and self._whereabouts is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.is_file() and self.path.stat().st_size:
+                os.replace(self.path, self.path.with_suffix(".before.txt"))
+            self._whereabouts.open()
             self._file = self.path.open("w", encoding="utf-8")
             faulthandler.enable(self._file)  # segmentation faults, and aborts by NCCL's own watchdog
         self._thread = threading.Thread(target=self._count, name="watchdog", daemon=True)
@@ -45,6 +54,22 @@ class Watchdog:
         """Count down from `seconds` again; None or 0 stops the count."""
         self.limit = seconds or None
         self._left = (seconds or 0.0) + _GRACE
+
+    def note(self, place: str) -> None:
+        """Note where this rank has come to: stage and step."""
+        if self._whereabouts is not None:
+            self._whereabouts.note(place)
+
+    def doing(self, what: str) -> None:
+        """Note what it does there, where that may last; "" when it is done."""
+        if self._whereabouts is not None:
+            self._whereabouts.doing(what)
+
+    @property
+    def place(self) -> str:
+        """Where this rank is, in brackets; "" where nothing was noted."""
+        place = "" if self._whereabouts is None else self._whereabouts.place
+        return f" ({place})" if place else ""
 
     def dump(self, reason: str) -> None:
         """Write the reason and every thread's stack."""
@@ -59,14 +84,15 @@ class Watchdog:
             return
         self._thread.join()
         faulthandler.cancel_dump_traceback_later()
-        if self.path is None:
+        if self.path is None or self._whereabouts is None:
             return
+        self._whereabouts.close()
         faulthandler.disable()
         self._file.close()
         with contextlib.suppress(OSError):  # the folder holds other ranks' files, or is gone
             if self.path.stat().st_size == 0:
                 self.path.unlink()
-                self.path.parent.rmdir()
+            self.path.parent.rmdir()
 
     def _count(self) -> None:
         # Ticks are counted rather than the clock read: a process that was suspended has not been hanging.
@@ -82,11 +108,11 @@ class Watchdog:
                 self._end(self.limit)
 
     def _end(self, limit: float) -> None:
-        reason = f"no progress for {limit:g} s"
+        reason = f"no progress for {limit:g} s{self.place}"
         self.dump(reason)
         place = f"; stacks are in {self.path}" if self.path is not None else ""
         print(f"[rank {self.rank}] cirn-dist: {reason}{place}", file=sys.stderr, flush=True)
-        os._exit(HANG_EXIT_CODE)
+        os._exit(TRY_AGAIN)
 
 
 def record_collectives(folder: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cirn_dist.errors import DataError
-from cirn_dist.precision import wide
+from cirn_dist.precision import uses_cuda, wide
 
 Mode = Literal["sync", "batch", "frozen"]
 Module = TypeVar("Module", bound=nn.Module)
@@ -32,13 +32,13 @@ class PortableSyncBatchNorm(nn.BatchNorm2d):
         moments = _SumOverRanks.apply(_moments(x))
         values = wide(x)
         mean, variance = (statistic.to(values.dtype) for statistic in _statistics(moments))
-        self._update_running(mean.detach(), variance.detach(), float(moments[-1]))
+        self._update_running(mean.detach(), variance.detach(), moments[-1])
         scale = torch.rsqrt(variance + self.eps) * (1.0 if self.weight is None else self.weight)
         shift = (0.0 if self.bias is None else self.bias) - mean * scale
         normalised = values * scale[:, None, None] + shift[:, None, None]
         return normalised.to(x.dtype)
 
-    def _update_running(self, mean: Tensor, variance: Tensor, count: float) -> None:
+    def _update_running(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -161,7 +161,7 @@ class _SumOverRanks(torch.autograd.Function):
 
 def _kind(mode: Mode) -> type[_BatchNorm]:
     if mode == "sync":
-        native = "nccl" in dist.get_backend() if _world_size() > 1 else torch.cuda.is_available()
+        native = "nccl" in dist.get_backend() if _world_size() > 1 else uses_cuda()
         return nn.SyncBatchNorm if native else PortableSyncBatchNorm
     return nn.BatchNorm2d if mode == "batch" else FrozenBatchNorm
 
@@ -189,13 +189,13 @@ def _statistics(moments: Tensor) -> tuple[Tensor, Tensor]:
     return mean, square - mean.square()
 
 
-def _unbiased(count: float) -> float:
+def _unbiased(count: Tensor) -> Tensor:
     """Return the factor from the biased to the unbiased variance, which running statistics keep."""
-    return count / max(count - 1, 1)
+    return count / (count - 1).clamp(min=1)
 
 
 def _set_statistics(norm: _BatchNorm, moments: Tensor) -> None:
-    count = float(moments[-1])
+    count = moments[-1]
     if count == 0:
         raise DataError("no images to re-estimate BatchNorm statistics from", fix="give at least one")
     mean, variance = _statistics(moments)

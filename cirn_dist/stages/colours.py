@@ -45,9 +45,9 @@ class TargetColours:
 
     def give(self, images: Tensor, ks: Iterable[int] | Tensor) -> Tensor:
         """Return source images (N, 3, H, W) in the colours of the target images drawn for samples `ks`."""
-        ks = [int(k) for k in ks]
+        ks = ks.tolist() if isinstance(ks, Tensor) else list(ks)
         drawn = [derive(self.seed, "colours", k) % len(self.table) for k in ks]
-        wanted = self.table[drawn].to(images.device)
+        wanted = torch.stack([self.table[i] for i in drawn])  # a list of places would have to be sent there
         lab = rgb_to_lab(images)
         lightness, colour = lab[:, 0], rescale(lab, wanted[:, :6].view(-1, 2, 3))
         lightness = give_tones(lightness, wanted[:, 6:-1]) if self.settings.colour_curve else colour[:, 0]

@@ -70,7 +70,7 @@ class Watch:
             self.outputs[way].extend(thumbnails)
             self.broken[way] |= ~torch.stack(thumbnails).isfinite().all()
             found[f"spread_{way}"] = spread(self.inputs[way], self.outputs[way])
-        step, place = divmod(int(ks[0]), self.run.config.engine.images_per_step)
+        step, place = divmod(ks.tolist()[0], self.run.config.engine.images_per_step)
         if place == 0 and self.run.runtime.main:  # rank 0's first micro-batch of the step
             self._look(step + 1, made, {way: found[f"spread_{way}"] for way in _WAYS})
         return found

@@ -15,7 +15,8 @@ import os
 import signal
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch
 
 from cirn_dist.cli import main
 from cirn_dist.engine import loop
-from cirn_dist.engine.step import StepResult, train_step
+from cirn_dist.engine.step import MicroBatches, StepResult, train_step
 
 
 def faults(step: int, rank: int) -> list[str]:
@@ -38,11 +39,40 @@ def faults(step: int, rank: int) -> list[str]:
     return found
 
 
+@dataclass
+class Seen:
+    """A step's micro-batches, each shown to `look` before it is computed with."""
+
+    micro_batches: MicroBatches
+    look: Callable[[dict[str, Any]], None]
+
+    def __len__(self) -> int:
+        return len(self.micro_batches)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self.micro_batches:
+            self.look(batch)
+            yield batch
+
+
+def spoil_and_record(batch: dict[str, Any], spoil: bool, players: Mapping[str, Any], iteration: int, rank: int) -> None:
+    if spoil:
+        batch["source"]["image"].fill_(float("nan"))
+    folder = os.environ.get("RECORD")
+    if not folder:
+        return
+    with Path(folder, f"rank-{rank}.txt").open("a", encoding="utf-8") as record:
+        for domain, entries in sorted(batch.items()):
+            for k, image in zip(entries["k"].tolist(), entries["image"], strict=True):
+                content = zlib.crc32(image.contiguous().numpy().tobytes())
+                record.write(f"{'+'.join(players)} {iteration} {domain} {k} {content:08x}\n")
+
+
 def step_with_faults(
     players: Mapping[str, Any],
     turns: Sequence[str],
     passes: Any,
-    micro_batches: Sequence[Any],
+    micro_batches: MicroBatches,
     iteration: int,
     runtime: Any,
     **options: Any,
@@ -52,18 +82,8 @@ def step_with_faults(
         time.sleep(10_000)
     if "kill" in now:
         os.kill(os.getpid(), signal.SIGKILL)
-    if "nan" in now:
-        for batch in micro_batches:
-            batch["source"]["image"].fill_(float("nan"))
-    folder = os.environ.get("RECORD")
-    if folder:
-        with Path(folder, f"rank-{runtime.rank}.txt").open("a", encoding="utf-8") as record:
-            for batch in micro_batches:
-                for domain, entries in sorted(batch.items()):
-                    for k, image in zip(entries["k"].tolist(), entries["image"], strict=True):
-                        content = zlib.crc32(image.contiguous().numpy().tobytes())
-                        record.write(f"{'+'.join(players)} {iteration} {domain} {k} {content:08x}\n")
-    result = train_step(players, turns, passes, micro_batches, iteration, runtime, **options)
+    seen = Seen(micro_batches, lambda batch: spoil_and_record(batch, "nan" in now, players, iteration, runtime.rank))
+    result = train_step(players, turns, passes, seen, iteration, runtime, **options)
     if "drift" in now:
         *_, network = list(players.values())[-1].networks.values()
         weight = max(network.parameters(), key=lambda parameter: len(parameter)).data

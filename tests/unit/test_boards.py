@@ -33,7 +33,7 @@ def test_tensorboard_holds_what_was_written_and_a_resumed_stage_says_it_once(tmp
     for first, last, loss in ((0, 4, 1.0), (2, 5, 2.0)):  # the second start repeats what came after step 2
         with Meter(run, "source", first) as meter:
             for step in range(first + 1, last + 1):
-                meter.add(step, StepResult({"seg": loss * step}, {"d": math.nan}), {"segmenter": 0.1 * step})
+                meter.add(step, StepResult({"seg": loss * step}, {"d": math.nan}), {"segmenter": 0.1 * step}, 0.0)
             run.boards.image("panel", 4 * last, picture(50 * first))
     read = EventAccumulator(str(tmp_path / "source/tensorboard"))
     read.Reload()

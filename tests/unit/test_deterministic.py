@@ -1,8 +1,9 @@
-"""Deterministic forms equal torch's own, and with them no step calls what has no deterministic kernel on a GPU."""
+"""Deterministic forms equal torch's own; with them no step calls what has none on a GPU. No step waits for a GPU."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
 from stagerun import stage_run
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -141,38 +143,64 @@ def test_kernels_are_chosen_as_they_are_asked_for(monkeypatch: pytest.MonkeyPatc
         choose_kernels(deterministic=False, tf32=False)
 
 
+# What fetches from a GPU, or sends it what is on no page of its own: until it is there, the host waits.
+WAITS = {
+    "_local_scalar_dense", "equal", "index", "index_put_", "is_nonzero", "lift_fresh", "masked_select", "nonzero",
+    "_unique2",
+}  # fmt: skip
+# Logging; and what is in the host's memory on a GPU too: the optimizers' step counters, images on their way.
+MAY_WAIT = {"watch.py:_look", "players.py:update", "upload.py:_fetch"}
+
+
 class Called(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operators that reach a kernel, by name and by name with overload."""
+    """Counts the operators that reach a kernel, by name and by name with overload; and where the host would wait."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.names: Counter[str] = Counter()
+        self.waits: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         self.names.update({name, f"{name}.{func._overloadname}"})
         if name == "bincount" and (kwargs or {}).get("weights", args[1] if len(args) > 1 else None) is not None:
             self.names.update(["bincount with weights"])
+        if name in WAITS and not (places := own_frames()) & MAY_WAIT:
+            self.waits[f"{name} in {' '.join(sorted(places))}"] += 1
         return func(*args, **(kwargs or {}))
 
 
-def called_in_steps(folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> dict[str, Counter[str]]:
-    """Walk a run in this process; returns what the steps of each stage have called."""
+def own_frames() -> set[str]:
+    """Return file:function of the package's functions that are being called."""
+    found, frame = set(), sys._getframe()
+    while (before := frame.f_back) is not None:
+        frame = before
+        if frame.f_code.co_filename.startswith(f"{ROOT}/cirn_dist/"):
+            found.add(f"{Path(frame.f_code.co_filename).name}:{frame.f_code.co_name}")
+    return found
+
+
+def called_in_steps(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str
+) -> tuple[dict[str, Counter[str]], Counter[str]]:
+    """Walk a run in this process; returns what the steps of each stage have called, and where the host would wait."""
     few = ["source", "translate", "cir", "self_train"]
     lengths = [*(f"{stage}.iterations=4" for stage in few), "adapt.iterations=8"]  # weighted pixels from 5 on
     less = ["controls=false", "evaluate.adabn=false", "evaluate.panels=1", "translate.quality_images=2"]
     run = stage_run(folder, *less, *lengths, *overrides)
     found: dict[str, Counter[str]] = {}
+    waits: Counter[str] = Counter()
 
     def watched(players: Any, turns: Any, *rest: Any, **options: Any) -> Any:
         with Called() as called:
             result = train_step(players, turns, *rest, **options)
         found.setdefault("+".join(turns), Counter()).update(called.names)
+        waits.update(called.waits)
         return result
 
     monkeypatch.setattr(loop, "train_step", watched)
     run_pipeline(run)
-    return found
+    return found, waits
 
 
 WAYS: tuple[tuple[str, ...], ...] = (
@@ -195,11 +223,11 @@ WAYS: tuple[tuple[str, ...], ...] = (
 
 
 @pytest.mark.parametrize("way", WAYS, ids=["own", "resnet", "mobilenet"])
-def test_no_step_calls_what_has_no_deterministic_kernel(
+def test_no_step_calls_what_has_no_deterministic_kernel_or_waits_for_the_device(
     way: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     try:
-        found = called_in_steps(tmp_path, monkeypatch, "engine.deterministic=true", *way)
+        found, waits = called_in_steps(tmp_path, monkeypatch, "engine.deterministic=true", *way)
         assert torch.are_deterministic_algorithms_enabled(), "in force while it trained"
     finally:
         choose_kernels(deterministic=False, tf32=False)
@@ -208,13 +236,15 @@ def test_no_step_calls_what_has_no_deterministic_kernel(
         assert called["convolution_backward"], f"{turns}: the watch sees backward"
         refused = {name for name in called if name in REFUSED or name == "bincount with weights"}
         assert not refused, f"{turns} calls {sorted(refused)}"
+    assert not waits
 
 
 def test_without_the_setting_the_steps_call_torchs_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that runs begun before it go on with the same bits; and the watch above sees what it is to refuse."""
-    found = called_in_steps(tmp_path, monkeypatch)
+    found, waits = called_in_steps(tmp_path, monkeypatch)
     assert found["segmenter"].keys() >= {"upsample_bilinear2d_backward", "nll_loss2d_forward", "nll_loss2d_backward"}
     assert "reflection_pad2d_backward" in found["generators+discriminators"]
+    assert not waits
 
 
 def test_small_images_are_padded_alike(deterministic: None) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from conftest import ROOT
 
-from cirn_dist.engine.watchdog import HANG_EXIT_CODE
+from cirn_dist.errors import TRY_AGAIN
 
 HANGING = """
 import pathlib, sys, time
@@ -37,7 +37,7 @@ def start(folder: Path, limit: float, sleep: float) -> subprocess.Popen[str]:
 
 def test_no_progress_leaves_the_stacks_and_ends_the_process(tmp_path: Path) -> None:
     _, errors = (process := start(tmp_path / "hang", 1, 100)).communicate(timeout=90)
-    assert process.returncode == HANG_EXIT_CODE
+    assert process.returncode == TRY_AGAIN
     assert errors == f"[rank 3] cirn-dist: no progress for 1 s; stacks are in {tmp_path}/hang/rank-3.txt\n"
     stacks = (tmp_path / "hang/rank-3.txt").read_text()
     assert stacks.startswith("rank 3 of 1: no progress for 1 s\n")
