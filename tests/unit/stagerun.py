@@ -6,15 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from conftest import MINI
 
 from cirn_dist.chain import stage_titles
 from cirn_dist.config import Config
 from cirn_dist.configfile import load
+from cirn_dist.engine import loop
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.signals import StopRequest
+from cirn_dist.engine.signals import STOP, StopRequest
+from cirn_dist.engine.step import StepResult
 from cirn_dist.report.progress import Progress
 
 
@@ -42,3 +45,14 @@ def logged(run: Run, stage: str) -> list[dict[str, Any]]:
     """Return the lines of a stage's metrics.jsonl."""
     lines = (run.stage_folder(stage) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
+
+
+def stop_in_the_first_step(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the run to stop while it makes a stage's first step; a request that comes earlier is met before it."""
+    step = loop.train_step
+
+    def during(*given: Any, **named: Any) -> StepResult:
+        run.stop.reason = STOP
+        return step(*given, **named)
+
+    monkeypatch.setattr(loop, "train_step", during)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import Command
 from papersets import RANDOM_CAFFE, cityscapes, gta5, paper_run, synthia
-from stagerun import logged
+from stagerun import logged, stop_in_the_first_step
 
 from cirn_dist.config import flatten
 from cirn_dist.domains import open_domains
@@ -44,14 +44,14 @@ def test_a_paper_configuration_runs_to_its_report(source: object, cirn_dist: Com
     assert not (tmp_path / "run/source_control").exists()
 
 
-def test_the_papers_settings_make_a_step_of_the_real_network(tmp_path: Path) -> None:
+def test_the_papers_settings_make_a_step_of_the_real_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All but the image size and the weights file is the paper's: 45 M parameters, K = 2, step 1 of 100,000."""
     run = paper_run(tmp_path, "gta5_cityscapes", size=(128, 64), overrides=("engine.log_every=1",))
     changed = {setting.partition("=")[0] for setting in RANDOM_CAFFE} | {"data.source.size", "data.target.size"}
     departing = {one.key for one in judge(flatten(run.config.model_dump(mode="json"))) if one.differs}
     assert departing - {"adapt.d_weight_decay"} <= changed
     domains = open_domains(run)
-    (tmp_path / "STOP").touch()
+    stop_in_the_first_step(run, monkeypatch)
     with pytest.raises(Stopped, match="stopped at iteration 1 and saved"):
         adapt(run, "adapt", domains.source, domains.target, run.config.adapt)
     (line,) = logged(run, "adapt")
