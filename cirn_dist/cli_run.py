@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from cirn_dist.configfile import Setting
 
 Out = Annotated[Path | None, typer.Option(help="Folder of the run; started again in it, a run continues.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")]
@@ -65,7 +68,7 @@ def run(
 
 def begin(
     config: str,
-    overrides: list[str],
+    overrides: Sequence[str | Setting],
     out: Path | None,
     json: Path | None,
     *,

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from cirn_dist.cli_run import DryRun, Json, Minutes, Until, begin
+from cirn_dist.configfile import Setting
 from cirn_dist.errors import ConfigError
 from cirn_dist.report.terminal import show
 from cirn_dist.sweep import point, points
@@ -59,7 +60,7 @@ def run_point(
     if first is None or not first.isdecimal():
         raise ConfigError(f"not an index: {first}", where=sweep, fix=f"write it after the sweep, or set {ARRAY_INDEX}")
     one = point(sweep, int(first), _numbers(seeds))
-    given = [*one.overrides, *overrides]
+    given: list[str | Setting] = [*one.settings, *overrides]
     begin(one.base, given, _folder(sweep, out) / one.name, json, until=until, max_minutes=max_minutes, dry_run=dry_run)
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -18,19 +15,14 @@ from pydantic import (
     model_validator,
 )
 
+from cirn_dist.problems import problems
 from cirn_dist.schedule import LrScaling
+from cirn_dist.section import LARGEST, SMALLEST, Beta, CropSide, Located, Place, Scale, Section, Size
 
-Size = tuple[int, int]  # width, height, in pixels, as the paper writes them
 Option = int | float | str | bool | None
 # An iteration is one image of each domain: numbers of them count images, and a step takes engine.images_per_step.
 Iterations = Annotated[int, "iterations"]
 Init = Literal["pretrained", "source", "cir", "adapt"]  # what a stage starts from: ImageNet, or a stage before it
-
-
-class Section(BaseModel):
-    """A group of settings; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -75,10 +67,7 @@ def _own_space(value: object) -> object:
     try:
         return OwnSpace.model_validate(value)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        place = "".join(f"{part}: " for part in problem["loc"])
-        given = f" (got {problem['input']!r})" if problem["loc"] and problem["type"] != "missing" else ""
-        raise ValueError(f"{place}{problem['msg'].removeprefix('Value error, ')}{given}") from None
+        raise ValueError("; ".join(map(str, problems(error, OwnSpace)))) from None
 
 
 Space = Annotated[str | OwnSpace, BeforeValidator(_own_space)]
@@ -87,14 +76,15 @@ Space = Annotated[str | OwnSpace, BeforeValidator(_own_space)]
 class Domain(Section):
     """One domain: a dataset recipe and where its raw files are."""
 
-    recipe: str = Field(description="a name in shards/ or the path of a recipe file")
-    raw: Path | None = Field(None, description="the raw dataset's folder; procedural recipes need none")
+    recipe: Annotated[str, Located(kind="shards")] = Field(
+        min_length=1, description="a name in shards/ or the path of a recipe file"
+    )
+    raw: Place = Field(None, description="the raw dataset's folder; procedural recipes need none")
     size: Size = Field(description="width and height the images are packed and trained at")
     split: str = "train"
     options: dict[str, Option] = Field(default_factory=dict, description="recipe options for the training split")
     score_split: str | None = Field(None, description="a labelled split used for scoring only")
     score_options: dict[str, Option] = Field(default_factory=dict)
-    score_raw: Path | None = Field(None, description="the folder of the scored images, where it is another than raw")
     map_labels: dict[str, str] | None = Field(
         None, description="labels of another space: its class -> data.label_space's; {} where equal names are enough"
     )
@@ -103,7 +93,7 @@ class Domain(Section):
 class Data(Section):
     """Both domains and how they are read."""
 
-    label_space: Space | None = Field(
+    label_space: Annotated[Space | None, Located(kind="shards")] = Field(
         None, description="cityscapes19, synthia16, camvid11, a recipe, or {name, classes, palette}; null: the source's"
     )
     source: Domain
@@ -131,8 +121,10 @@ class Model(Section):
     backbone: Literal["resnet101", "resnet101_caffe", "resnet50", "resnet34", "resnet18", "mobilenet_v2", "tiny"] = (
         "resnet101"
     )
-    weights: str | None = Field("imagenet", description="imagenet (torchvision's download), a file, or null")
-    segmenter: str | None = Field(
+    weights: Annotated[str | None, Located(("imagenet",))] = Field(
+        "imagenet", description="imagenet (torchvision's download), a file, or null"
+    )
+    segmenter: Annotated[str | None, Located()] = Field(
         None, description="a file of import-weights: backbone, C and ACM that init: pretrained starts from"
     )
     norm: Literal["auto", "sync", "batch", "frozen"] = "auto"
@@ -174,8 +166,8 @@ class Engine(Section):
     time_reductions: bool = Field(False, description="log what the gradients' all-reduces cost; with ddp")
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field((), description="beside metrics.jsonl")
     ranks: int | None = Field(None, ge=1, description="how many there must be; null takes the launcher's word")
-    start_timeout: float = Field(1800, gt=0, description="seconds a rank waits for the others outside a step")
-    step_timeout: float = Field(600, ge=0, description="seconds a step may take before the run ends; 0 is no limit")
+    start_timeout: float = Field(1800, gt=0, le=10**7, description="seconds a rank waits for the others outside a step")
+    step_timeout: float = Field(600, ge=0, le=10**7, description="seconds a step may take; 0 is no limit")
     check_replicas_every: Iterations = Field(1000, ge=0, description="images between comparisons over ranks; 0: never")
 
     @field_validator("zero_stage", mode="before")
@@ -190,8 +182,8 @@ class Augment(Section):
     """What happens to a training image; draws are a function of (seed, stream, k)."""
 
     mirror: bool = True
-    scales: tuple[float, ...] = Field((1.0,), min_length=1)
-    crop: Size | None = None
+    scales: tuple[Scale, ...] = Field((1.0,), min_length=1)
+    crop: tuple[CropSide, CropSide] | None = None
     jitter: float = Field(0.0, ge=0, le=1, description="strength of brightness, contrast, saturation and hue changes")
     blur: float = Field(0.0, ge=0, description="largest Gaussian radius, pixels")
 
@@ -221,11 +213,11 @@ class Translate(Section):
         "cyclegan",
         description="fda: low-frequency amplitudes of a target image; reinhard: its colours; shards: ready-made images",
     )
-    shards: Path | None = Field(None, description="shards: the set of translated images, with the source's keys")
+    shards: Place = Field(None, description="shards: the set of translated images, with the source's keys")
     fda_beta: float = Field(0.01, ge=0, le=0.5, description="fda: share of the image's frequencies, in each direction")
     iterations: Iterations = Field(100_000, ge=1, description="images of each domain that the stage trains on")
     lr: float = Field(2e-4, gt=0)
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
     gan: Literal["lsgan", "vanilla"] = "lsgan"
     lambda_cyc: float = Field(10.0, ge=0)
     lambda_identity: float = Field(0.0, ge=0)
@@ -250,7 +242,8 @@ class Translate(Section):
     clip_norm: float | None = Field(None, gt=0)
     load_width: int | None = Field(
         None,
-        ge=8,
+        ge=SMALLEST,
+        le=LARGEST,
         description="training images are scaled to this width before the crop, null keeps the packed size; the CIR is "
         "rendered at the packed size, its labels' own",
     )
@@ -282,7 +275,7 @@ class Adapt(SegmenterTraining):
     detach_weight_map: bool = False
     seg_on: Literal["separate", "sum"] = "separate"
     d_lr: float = Field(1e-4, gt=0)
-    d_betas: tuple[float, float] = (0.9, 0.99)
+    d_betas: tuple[Beta, Beta] = (0.9, 0.99)
     d_weight_decay: float = Field(0.0, ge=0)
     ndf: int = Field(64, ge=1)
     augment: Augment = Augment()
@@ -318,7 +311,7 @@ class Evaluate(Section):
 
     batch: int = Field(4, ge=1)
     flip: bool = Field(False, description="average with the mirrored image's prediction")
-    scales: tuple[float, ...] = Field((1.0,), min_length=1, description="average predictions at these sizes")
+    scales: tuple[Scale, ...] = Field((1.0,), min_length=1, description="average predictions at these sizes")
     every: Iterations = Field(0, ge=0, description="images between scores while training; 0 scores the end only")
     adabn: bool = Field(True, description="also score with BatchNorm statistics of unlabelled target images")
     adabn_images: int = Field(200, ge=1)

@@ -1,7 +1,9 @@
-"""Finding the files that are not Python: configs, launch scripts and dataset recipes."""
+"""Finding files: those that ship and are not Python (configs, launch scripts, dataset recipes), and the user's own."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -48,3 +50,41 @@ def resource(kind: Kind, name: str, *, under: Sequence[str] = ("",), beside: Pat
     raise ConfigError(
         f"no such file, and none of that name in {kind}/", where=path, fix=f"give a path, or {nearest(word, names)}"
     )
+
+
+def is_shipped(kind: Kind, name: str) -> bool:
+    """Whether a bare word is the name of a file that ships."""
+    return name == Path(name).name and (folder(kind) / f"{name}.yaml").is_file()
+
+
+def expanded(text: str, *, where: str) -> str:
+    """Return a path as written with ~, ~USER, $NAME and ${NAME} replaced, as a shell does.
+
+    Raises:
+        ConfigError: it is empty, or there is no such user or variable.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if name not in os.environ:
+            raise ConfigError(f"${name} is not set", where=where, fix="set it, or write the path without it")
+        return os.environ[name]
+
+    if not text:
+        raise ConfigError("the path is empty", where=where, fix="write null for none")
+    home = os.path.expanduser(text)
+    if home == text and text.startswith("~"):
+        raise ConfigError(f"no such user: {text.partition('/')[0]}", where=where, fix="./~ is a file called so")
+    return re.sub(r"\$(?:(\w+)|\{(\w+)\})", value, home)
+
+
+def plain(path: Path) -> Path:
+    """Return the whole path, without . and .. where that leads to the same place."""
+    flat = Path(os.path.abspath(path))
+    return flat if flat.resolve() == path.resolve() else path.absolute()
+
+
+def inside(home: Path, text: str) -> str:
+    """Return a path as a folder's own files record it: relative where it is inside, so that the folder may move."""
+    path, home = plain(home / text), plain(home)
+    return str(path.relative_to(home) if path.is_relative_to(home) else path)

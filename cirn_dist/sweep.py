@@ -7,17 +7,22 @@ slowest: more of them add points at the end, and those there are keep their indi
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from cirn_dist.config import Section
+from cirn_dist.configfile import Setting
 from cirn_dist.errors import ConfigError
-from cirn_dist.resources import resource
+from cirn_dist.problems import validated
+from cirn_dist.resources import is_shipped, resource
+from cirn_dist.section import Section
 from cirn_dist.yamlfile import read_mapping, to_yaml
+
+NO_NAME = r"[^\w.-]+"  # what the name of a run may not have in it
 
 
 class Sweep(Section):
@@ -40,6 +45,7 @@ class Point:
         base: the configuration.
         values: what the sweep varies, by dotted key, without the seed.
         overrides: what to load the configuration with.
+        file: the sweep's, which the overrides are written in.
     """
 
     name: str
@@ -47,6 +53,12 @@ class Point:
     seed: int
     values: dict[str, Any]
     overrides: tuple[str, ...]
+    file: str
+
+    @property
+    def settings(self) -> list[Setting]:
+        """The overrides as they stand in the sweep's file, which their paths are relative to."""
+        return [Setting.read(text, self.file, Path(self.file).parent) for text in self.overrides]
 
     @property
     def setting(self) -> str:
@@ -64,16 +76,14 @@ def points(name: str, seeds: Sequence[int] = ()) -> list[Point]:
         ConfigError: no such file, not a sweep, or two points that are the same.
     """
     path = resource("configs", name, under=("sweeps",))
-    try:
-        sweep = Sweep.model_validate(read_mapping(path))
-    except ValidationError as error:
-        raise ConfigError(f"not a sweep: {error}", where=path, fix="write bases, over, settings and seeds") from None
+    sweep = validated(Sweep, read_mapping(path), where=path)
+    bases = [_base(base, path) for base in sweep.bases]
     combinations = itertools.product(*sweep.over.values())
     chosen = [dict(zip(sweep.over, values, strict=True)) for values in combinations]
     found = [
-        _point(base, seed, sweep.settings, values)
+        _point(base, seed, sweep.settings, values, path)
         for seed in seeds or sweep.seeds
-        for base in sweep.bases
+        for base in bases
         for values in chosen
     ]
     names = [point.name for point in found]
@@ -100,8 +110,14 @@ def short(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def _point(base: str, seed: int, settings: dict[str, Any], values: dict[str, Any]) -> Point:
-    tags = [f"{short(key)}{str(value).lower()}" for key, value in values.items()]
+def _base(name: str, file: Path) -> str:
+    """Return a base as it is loaded: the name of one that ships, or the path of one beside the sweep."""
+    return name if is_shipped("configs", name) else str(resource("configs", name, beside=file.parent))
+
+
+def _point(base: str, seed: int, settings: dict[str, Any], values: dict[str, Any], file: Path) -> Point:
+    tags = [f"{short(key)}{re.sub(NO_NAME, '-', str(value).lower()).strip('-')}" for key, value in values.items()]
     name = "-".join([Path(base).stem, *tags, f"seed{seed}"])
     given = settings | values | {"seed": seed, "name": name}
-    return Point(name, base, seed, values, tuple(f"{key}={to_yaml(value, flow=True)}" for key, value in given.items()))
+    overrides = tuple(f"{key}={to_yaml(value, flow=True)}" for key, value in given.items())
+    return Point(name, base, seed, values, overrides, str(file))

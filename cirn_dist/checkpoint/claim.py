@@ -16,17 +16,15 @@ from cirn_dist.checkpoint.made import FILE_NAME as MADE
 from cirn_dist.checkpoint.standing import Standing, Verdict, is_begun
 from cirn_dist.checkpoint.store import UNFINISHED
 from cirn_dist.config import Config, flatten, within
-from cirn_dist.configfile import dump, parse
+from cirn_dist.configfile import dump, followed, parse, recorded
 from cirn_dist.data.files import PARTIAL, atomic, digest, read_json, write_json, writing_into
 from cirn_dist.errors import ConfigError
-from cirn_dist.yamlfile import read_mapping
 
 CONFIG, DATA, CHANGES, FACTS = "config.yaml", "data.json", "changes.jsonl", "run.json"
 
 # How a run is executed, not what it computes: these may change between starts.
 FREE = frozenset([
-    "data.workers", "data.max_bad", "data.source.raw", "data.target.raw", "data.source.score_raw",
-    "data.target.score_raw",
+    "data.workers", "data.max_bad", "data.source.raw", "data.target.raw",
     "engine.precision", "engine.micro_batch", "engine.keep", "engine.keep_every", "engine.checkpoint_every",
     "engine.log_every", "engine.trackers", "engine.check_replicas_every", "engine.max_nonfinite",
     "engine.ranks", "engine.start_timeout", "engine.step_timeout",
@@ -69,7 +67,7 @@ class Claim:
             ConfigError: it was begun with another; lists what changed, and what no stage would see.
         """
         saved, now = self.folder / CONFIG, binding(self.config.model_dump(mode="json"))
-        before = binding(_settings(saved)) if saved.is_file() else None
+        before = followed(binding(_settings(saved)), now) if saved.is_file() else None
         if before is not None and is_begun(self.folder):
             standing = Standing(self.folder, stages(self.config))
             self.changes = agree("another configuration", self.folder, before, now, self.allow, standing)
@@ -95,12 +93,12 @@ class Claim:
 
     def _write(self) -> None:
         with atomic(self.folder / CONFIG) as file:
-            file.write(dump(self.config).encode())
+            file.write(dump(self.config, self.folder).encode())
 
 
 def _settings(saved: Path) -> dict[str, Any]:
     """Read the settings a folder was begun with; one that did not exist then has its default."""
-    tree = read_mapping(saved)
+    tree = recorded(saved)
     try:
         return parse(tree, where=saved).model_dump(mode="json")
     except ConfigError:  # of a version with other settings: the comparison names them

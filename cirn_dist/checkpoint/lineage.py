@@ -18,9 +18,9 @@ from cirn_dist.checkpoint.made import Made, read_made
 from cirn_dist.checkpoint.overrides import Override, overrides
 from cirn_dist.checkpoint.parents import IMPORTED
 from cirn_dist.checkpoint.store import Store
+from cirn_dist.configfile import recorded
 from cirn_dist.data.index import INDEX, ShardSet
 from cirn_dist.errors import CirnError, DataError
-from cirn_dist.yamlfile import read_mapping
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _ROLES = {"parent": "made from", "target": "target images"}
@@ -77,7 +77,7 @@ def lineage(folder: Path) -> Node:
 class _Lineage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config = read_mapping(folder / CONFIG)
+        self.config = recorded(folder / CONFIG)
         self.sets = {shards.fingerprint: shards for shards in self._shard_sets()}
         self.newest: dict[str, Checkpoint | None] = {}
         self.made: dict[str, Node] = {}  # by fingerprint: many stages share a set

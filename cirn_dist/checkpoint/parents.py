@@ -8,6 +8,7 @@ from typing import Any
 
 from cirn_dist.checkpoint.folder import MANIFEST
 from cirn_dist.data.files import file_sha256
+from cirn_dist.resources import inside
 
 IMPORTED = "imported"  # the name of a parent that is no stage: a file of weights
 
@@ -16,9 +17,10 @@ def parent_records(run: Path, parents: Mapping[str, str]) -> dict[str, dict[str,
     """Return {stage: {"path", "fingerprint"}} of what a stage starts from.
 
     Args:
-        parents: stage -> its checkpoint's folder in the run, or an imported file of weights.
+        parents: stage -> its checkpoint's folder in the run, or an imported file of weights, relative to the run or
+            whole.
     """
-    return {name: {"path": path, "fingerprint": fingerprint(run / path)} for name, path in parents.items()}
+    return {name: {"path": inside(run, path), "fingerprint": fingerprint(run / path)} for name, path in parents.items()}
 
 
 def fingerprint(path: Path) -> str:

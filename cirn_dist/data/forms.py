@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StrictInt,
     StrictStr,
@@ -18,16 +16,11 @@ from pydantic import (
 )
 
 from cirn_dist.data.labels import Colour
+from cirn_dist.section import Section
 
 Encoding = Literal["index", "colour", "index_or_colour", "first_channel16"]
 _WILDCARD = re.compile(r"(\*\*|\*)")
 _PLACE = re.compile(r"\{([^{}]*)\}")
-
-
-class Section(BaseModel):
-    """A part of a recipe; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _colours(value: Any) -> tuple[Colour, ...]:

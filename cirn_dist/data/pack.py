@@ -15,11 +15,12 @@ from cirn_dist.data.index import INDEX, ShardSet, index_name
 from cirn_dist.data.info import left_out_line
 from cirn_dist.data.items import Found, find
 from cirn_dist.data.parallel import ordered_map
-from cirn_dist.data.recipes import Recipe, Size, load_recipe
+from cirn_dist.data.recipes import Recipe, load_recipe
 from cirn_dist.data.samples import Entry, LeftOut
 from cirn_dist.data.walk import PLAN
 from cirn_dist.data.writer import finish, finished, write_shard
 from cirn_dist.errors import ConfigError, DataError, nearest
+from cirn_dist.section import Size
 
 _LOOK_EVERY = 200  # images between looks at how many are left out
 Progress = Callable[[int, int], None]

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cirn_dist.config import Space
 from cirn_dist.data.files import digest
-from cirn_dist.data.forms import Form, Section
+from cirn_dist.data.forms import Form
 from cirn_dist.data.idmaps import colour_map, id_map
 from cirn_dist.data.labels import LabelSpace, label_space, own_space
 from cirn_dist.errors import ConfigError, nearest
+from cirn_dist.problems import problems
 from cirn_dist.resources import resource
+from cirn_dist.section import Section, Size
 from cirn_dist.yamlfile import read_mapping
 
 Codec = Literal["jpeg95", "png", "webp"]
-Size = tuple[int, int]
-Side = Annotated[int, Field(ge=1, le=65535)]
 _OF_SPLIT = {"files": ("count", "list"), "streets": ("count", "first")}
 _OF_RECIPE = {
     "files": ("label_space", "codec", "size", "roots", "max_left_out"),
@@ -34,7 +34,7 @@ class Split(Section):
     label_size: Literal["image", "original"] = Field("image", description="original keeps labels whole, for scoring")
     list: str | None = Field(None, description="a text file in the raw folder: one image per line")
     ranges: tuple[tuple[str, str], ...] | None = Field(None, description="first and last key, inclusive")
-    published: int | None = Field(None, description="how many images the dataset's authors published")
+    published: int | None = Field(None, ge=1, description="how many images the dataset's authors published")
     first: int = Field(0, ge=0, description="streets: the first image's index")
     count: int | None = Field(None, ge=1, description="that many of the images, mixed; streets: number of images")
 
@@ -54,13 +54,13 @@ class Recipe(Section):
     about: str = ""
     layout: Literal["files", "streets"] = "files"
     label_space: Space | None = Field(None, description="null: whoever packs labels says which classes they hold")
-    size: tuple[Side, Side] | None = Field(None, description="width and height; null keeps each image's own")
+    size: Size | None = Field(None, description="width and height; null keeps each image's own")
     codec: Codec = "jpeg95"
     roots: tuple[str, ...] = ("",)
     forms: tuple[Form, ...] = ()
     splits: dict[str, Split]
     appearance: Literal["synthetic", "photo"] = "synthetic"
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     max_left_out: float = Field(
         0.1, ge=0, le=1, description="share of the images that may be left out for a label of another size"
     )
@@ -158,9 +158,10 @@ def load_recipe(name: str | Path | Recipe, options: Mapping[str, Any] | None = N
     try:
         recipe = Recipe.model_validate(given)
     except ValidationError as error:
-        keys = {part for problem in error.errors() for part in problem["loc"]}
-        option = next((key for key in options or {} if key in keys), None)
-        raise ConfigError(_told(error), where=f"option {option} of {path.stem}" if option else path) from None
+        found = problems(error, Recipe)
+        option = next((key for key in options or {} if any(key in one.key for one in found)), None)
+        where = f"option {option} of {path.stem}" if option else path
+        raise ConfigError("; ".join(map(str, found)), where=where) from None
     if options:
         recipe.split(split)
     _check_maps(recipe, path)
@@ -206,25 +207,3 @@ def _check_maps(recipe: Recipe, path: Path) -> None:
                 colour_map(form.colours, recipe.space)
         except ConfigError as error:
             raise ConfigError(f"{key}: {error.what}", where=path, fix=error.fix) from None
-
-
-def _told(error: ValidationError) -> str:
-    """Return what is wrong with a recipe's keys; of a value of several kinds, with the kind that it looks like."""
-    told: dict[str, str] = {}
-    for problem in error.errors(include_url=False):
-        if problem["type"] == "string_type" and isinstance(problem["input"], Mapping):
-            continue
-        # pydantic puts the kind's own name into the key: str, dict[...]
-        key = ".".join(str(part) for part in problem["loc"] if str(part) not in ("str", "int") and "[" not in str(part))
-        told.setdefault(key, _described(problem))
-    return "; ".join(f"{key}: {what}".removeprefix(": ") for key, what in told.items())
-
-
-def _described(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "unknown key"
-    if problem["type"] == "missing":
-        return "missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    given = "" if problem["type"] == "value_error" else f" (got {problem['input']!r})"
-    return f"{message[0].lower()}{message[1:]}{given}"

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from cirn_dist.config import Config, Section, counted_in_images
+from cirn_dist.config import Config, counted_in_images
 from cirn_dist.paper import Judged
 from cirn_dist.report.terminal import Listing
+from cirn_dist.section import Section
 from cirn_dist.yamlfile import to_yaml
 
 SOURCES = {"paper": "paper", "lineage": "its lineage", "ours": "our choice"}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cirn_dist import losses
-from cirn_dist.config import Augment, Config, SegmenterTraining, Size
+from cirn_dist.config import Augment, Config, SegmenterTraining
 from cirn_dist.data.spaces import run_space
 from cirn_dist.engine.arithmetic import choose_kernels
 from cirn_dist.engine.memory import counted_peak, measured_peak
@@ -20,6 +20,7 @@ from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.discriminators import PixelDiscriminator
 from cirn_dist.precision import Precision
 from cirn_dist.report.doctor import Footprint
+from cirn_dist.section import Size
 from cirn_dist.stages.gan_parts import DISCRIMINATORS, GENERATORS, build_discriminator, build_generator
 from cirn_dist.stages.parts import segmenter_of
 from cirn_dist.stages.translate import discriminator_loss, generator_losses, semantic_loss

@@ -12,9 +12,10 @@ import cirn_dist.engine.keeping
 import cirn_dist.pipeline
 from cirn_dist.chain import RESULTS, stages
 from cirn_dist.checkpoint.claim import FREE, binding
-from cirn_dist.config import Config, Section, flatten, within
+from cirn_dist.config import Config, flatten, within
 from cirn_dist.engine.run import Run
 from cirn_dist.pipeline import run_pipeline
+from cirn_dist.section import Section
 
 # Read where it makes no difference: the name is the trackers', a network that goes on from another stage is given no
 # weights, and the target that is trained on has no labels to translate.

@@ -104,7 +104,7 @@ def test_an_output_folder_that_cannot_be_written(cirn_dist: Command, tmp_path: P
 def test_an_override_that_is_wrong(cirn_dist: Command, tmp_path: Path) -> None:
     done = cirn_dist("demo", "adapt.lambda_avd=1", "--out", tmp_path / "run")
     assert done.returncode == 2
-    assert_one_line(done.stderr, "demo.yaml", "adapt.lambda_avd: unknown key")
+    assert_one_line(done.stderr, "command line: adapt.lambda_avd: unknown key; did you mean lambda_adv?")
     assert not (tmp_path / "run").exists()
 
 

@@ -54,7 +54,7 @@ def write(path: Path, text: str) -> str:
         ("adapt.lambda_adv=-1", "adapt.lambda_adv: input should be greater than or equal to 0 (got -1)"),
         ("model.backbone=vgg", "model.backbone: input should be 'resnet101'"),
         ("engine.keep=1", "engine.keep: input should be greater than or equal to 2 (got 1)"),
-        ("data.source=7", "data.source: input should be a valid dictionary"),
+        ("data.source=7", "data.source: must be a group of settings (got 7)"),
         ("engine.micro_batch=3", "engine.images_per_step must be a multiple of engine.micro_batch"),
         ("source.init=adapt", "source.init must be pretrained"),
         ("cir.init=cir", "cir.init and adapt.init come before the adapt stage"),
@@ -64,13 +64,13 @@ def write(path: Path, text: str) -> str:
         ("seed={", "seed={: not YAML: expected the node content"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_names_file_and_key(override: str, expected: str) -> None:
+def test_a_wrong_setting_is_one_line_that_names_the_command_line_and_the_key(override: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load("demo", [override])
     message = str(caught.value)
     assert expected in message
     assert "\n" not in message
-    assert "demo.yaml" in message or override in message
+    assert message.startswith("command line: ") or override in message
     assert caught.value.exit_code == 2
 
 

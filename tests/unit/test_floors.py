@@ -9,9 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "cirn_dist"
 FLOORS = {
-    "chain": 0, "config": 0, "configfile": 0, "paper": 0, "precision": 0, "sweep": 0, "errors": 0, "libraries": 0,
-    "resources": 0,
-    "schedule": 0, "seeds": 0, "transfer": 0, "yamlfile": 0,
+    "chain": 0, "config": 0, "configfile": 0, "paper": 0, "precision": 0, "problems": 0, "sweep": 0, "errors": 0,
+    "libraries": 0, "resources": 0, "schedule": 0, "section": 0, "seeds": 0, "transfer": 0, "yamlfile": 0,
     "data": 1, "losses": 1, "models": 1,
     "checkpoint": 2, "report": 2,
     "engine": 3,

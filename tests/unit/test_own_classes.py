@@ -93,14 +93,14 @@ def test_a_packed_source_gives_its_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("space", "told"),
     [
-        (SPACE.replace("[0, 0, 142]", "[0, 0, 300]"), r"palette: 2: 2: .*less than or equal to 255 \(got 300\)"),
+        (SPACE.replace("[0, 0, 142]", "[0, 0, 300]"), r"palette.2.2: .*less than or equal to 255 \(got 300\)"),
         (SPACE.replace(", [0, 0, 142]", ""), "2 palette colours for 3 classes"),
         (SPACE.replace("[0, 0, 142]", "[70, 130, 180]"), r"the colour \(70, 130, 180\) is there twice"),
         (SPACE.replace("vehicle", "sky"), "the class 'sky' is there twice"),
         (SPACE.replace("sky", "ignore"), "no class can be called 'ignore'"),
         (SPACE.replace("ground, sky, vehicle", ""), "classes: .*at least 1 item"),
         (SPACE.replace("}", ", subsets: {both: [sky, car]}}"), "subset 'both' has no class 'car'"),
-        (SPACE.replace("}", ", colours: []}"), "colours: Extra inputs"),
+        (SPACE.replace("}", ", colours: []}"), "colours: unknown key"),
         (SPACE.replace("mine3", "camvid11"), "camvid11 is the name of a known label space with 11 other classes"),
         ("{name: many, classes: [" + ", ".join(f"c{i}" for i in range(256)) + "], palette: []}", "at most 255 items"),
         ("[a, b]", "valid string"),

@@ -150,7 +150,7 @@ def test_the_parameter_analysis_has_the_papers_other_values() -> None:
 
 def test_a_file_that_is_no_sweep_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("bases: []", encoding="utf-8")
-    with pytest.raises(ConfigError, match="not a sweep"):
+    with pytest.raises(ConfigError, match="bases: tuple should have at least 1 item"):
         points(str(tmp_path / "x.yaml"))
     with pytest.raises(ConfigError, match="no such file"):
         points("table9")
