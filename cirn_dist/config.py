@@ -85,6 +85,7 @@ class Domain(Section):
     options: dict[str, Option] = Field(default_factory=dict, description="recipe options for the training split")
     score_split: str | None = Field(None, description="a labelled split used for scoring only")
     score_options: dict[str, Option] = Field(default_factory=dict)
+    score_raw: Place = Field(None, description="the folder of the scored images, where it is another than raw")
     map_labels: dict[str, str] | None = Field(
         None, description="labels of another space: its class -> data.label_space's; {} where equal names are enough"
     )

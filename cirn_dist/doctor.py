@@ -101,8 +101,12 @@ def launch(environment: Mapping[str, str]) -> Finding:
     """Show what launchers and schedulers have said."""
     said = [f"{name}={environment[name]}" for name in _LAUNCH if name in environment]
     advice = ""
-    if "SLURM_NTASKS" in environment and "WORLD_SIZE" not in environment and environment["SLURM_NTASKS"] != "1":
-        advice = "several SLURM tasks and no WORLD_SIZE: start ranks with torchrun or accelerate launch"
+    if (
+        not environment.keys() & {"WORLD_SIZE", "SLURM_STEP_NUM_TASKS"}
+        and "SLURM_NTASKS" in environment
+        and environment["SLURM_NTASKS"] != "1"
+    ):
+        advice = "several SLURM tasks and one process: start ranks with srun, torchrun or accelerate launch"
     return Finding("Launch", ", ".join(said) or "one process", advice)
 
 

@@ -167,7 +167,7 @@ def _stopped(out: Path, stopped: Stopped, runtime: Runtime) -> int:
 
 
 # What may differ between the machines of one run: where data lies, and how many loader processes suit them.
-_LOCAL = ("data.source.raw", "data.target.raw", "data.workers")
+_LOCAL = ("data.source.raw", "data.target.raw", "data.target.score_raw", "data.workers")
 
 
 def _assert_possible(config: Config, out: Path, runtime: Runtime, until: str | None) -> None:

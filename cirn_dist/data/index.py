@@ -43,6 +43,7 @@ class ShardSet:
         self.name: str = meta["name"]
         self.shards: list[dict[str, Any]] = meta["shards"]
         self.fields: tuple[str, ...] = tuple(meta["fields"])
+        self._columns = self.fields
         self.fingerprint: str = meta["fingerprint"]
         self.label_space = space_from_json(meta["label_space"])
         self._members: dict[str, str] = meta["members"]
@@ -82,6 +83,13 @@ class ShardSet:
     def __del__(self) -> None:
         for file, _ in self.__dict__.get("_opened", {}).values():
             os.close(file)
+
+    def without_labels(self) -> ShardSet:
+        """Return the same set, whose labels cannot be read."""
+        images = ShardSet(self.path, self.meta)
+        images.fields = tuple(field for field in self.fields if field != LABEL)
+        images.label_space = None
+        return images
 
     @cached_property
     def image_field(self) -> str:
@@ -132,7 +140,7 @@ class ShardSet:
         """
         shard, row = self.locate(i)
         file, places = self._open(shard)
-        offset, size, crc = places[row, self.fields.index(field)].tolist()
+        offset, size, crc = places[row, self._columns.index(field)].tolist()
         data = os.pread(file, size, offset)
         if len(data) != size:
             raise self.corrupt(i, "the tar ends before the member does", field)
@@ -156,7 +164,7 @@ class ShardSet:
             self._opened.move_to_end(shard)
             return self._opened[shard]
         tar = self.path / self.shards[shard]["name"]
-        places = _load_index(tar.with_name(index_name(tar.name)), (self.shard_sizes[shard], len(self.fields), 3))
+        places = _load_index(tar.with_name(index_name(tar.name)), (self.shard_sizes[shard], len(self._columns), 3))
         try:
             self._opened[shard] = os.open(tar, os.O_RDONLY | os.O_CLOEXEC), places
         except OSError as error:
@@ -185,7 +193,15 @@ def packed_at(raw: Path | None, split: str | None) -> Path | None:
     None where there is none: the folder's images are still to be packed.
     """
     folders = [] if raw is None else [raw, raw / split] if split else [raw]
-    return next((folder for folder in folders if (folder / INDEX).is_file()), None)
+    return next((folder for folder in folders if _is_set(folder)), None)
+
+
+def _is_set(folder: Path) -> bool:
+    """Whether a folder's index.json is a shard set's, damaged or not: raw data may have a file of that name too."""
+    if not (folder / INDEX).is_file():
+        return False
+    with (folder / INDEX).open("rb") as file:
+        return b'"cirn-shards/' in file.read(1 << 14) or any(folder.glob(index_name("*.tar")))
 
 
 def index_name(tar: str) -> str:

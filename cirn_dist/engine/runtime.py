@@ -21,6 +21,7 @@ from cirn_dist.config import Backend
 from cirn_dist.engine.arithmetic import choose_kernels
 from cirn_dist.engine.collect import assert_no_tensors, tensors_on_main
 from cirn_dist.engine.reductions import all_reduce, in_rank_order
+from cirn_dist.engine.tasks import ranks_of_tasks
 from cirn_dist.engine.traffic import Traffic
 from cirn_dist.engine.watchdog import HANG, Watchdog, record_collectives
 from cirn_dist.engine.world import assert_a_gpu_each, assert_no_other_engine, assert_world
@@ -43,7 +44,7 @@ class Engine(Protocol):
 class Runtime:
     """One rank's view of the run: device, precision, rank, world, and the collectives stages need.
 
-    Built once per process, under `accelerate launch`, torchrun, srun or as one plain process.
+    Built once per process, under `accelerate launch`, torchrun, srun, mpirun or as one plain process.
 
     Args:
         precision: what was asked for; `auto` leaves it to the launcher's setting, then to the hardware.
@@ -78,6 +79,8 @@ class Runtime:
     ) -> None:
         self.backend, self.zero_stage = backend, zero_stage
         assert_no_other_engine(os.environ)
+        if ranks != 1:
+            os.environ.update(ranks_of_tasks(os.environ))
         if uses_cuda():
             assert_a_gpu_each(os.environ, torch.cuda.device_count())
         if folder is not None:

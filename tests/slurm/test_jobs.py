@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,17 @@ def test_a_run_on_two_nodes_is_the_run_of_one_process(cluster: Cluster, mini: Pa
     for stage, components in COMPONENTS.items():
         for component in components:
             assert_close(finished_run, run, stage, component)
+
+
+def test_srun_alone_starts_ranks(cluster: Cluster, mini: Path) -> None:
+    arguments = ("-m", "cirn_dist", "run", mini, "--until", "source", "controls=false")
+    cluster.call("srun", "--nodes=1", "--ntasks=2", "--overcommit", sys.executable, *arguments, "--out", "tasks")
+    assert json.loads((cluster.folder / "tasks/run.json").read_text())["ranks"] == 2
+    with pytest.raises(AssertionError, match="MASTER_ADDR does not say where ranks are to meet; use launch/slurm"):
+        cluster.call("srun", "--nodes=2", "--ntasks=2", sys.executable, *arguments, "--out", "apart")
+    assert not (cluster.folder / "apart").exists(), "the nodes' names lead nowhere here"
+    cluster.call("srun", "--nodes=2", "--ntasks=2", sys.executable, *arguments, "--out", "met", MASTER_ADDR="127.0.0.1")
+    assert json.loads((cluster.folder / "met/run.json").read_text())["ranks"] == 2
 
 
 def test_preempted_and_requeued_it_is_the_undisturbed_run(cluster: Cluster, mini: Path, finished_run: Path) -> None:

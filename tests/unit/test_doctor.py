@@ -57,7 +57,8 @@ def test_a_v100_is_told_which_build_it_needs() -> None:
 def test_launch_and_disk() -> None:
     assert launch({}).found == "one process"
     assert launch({"RANK": "1", "WORLD_SIZE": "4"}).found == "RANK=1, WORLD_SIZE=4"
-    assert "start ranks with torchrun" in launch({"SLURM_NTASKS": "4"}).advice
+    assert "start ranks with srun, torchrun" in launch({"SLURM_NTASKS": "4"}).advice
+    assert not launch({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}).advice
     assert not launch({"SLURM_NTASKS": "4", "WORLD_SIZE": "4"}).advice
     assert disk(3 * GIB, Path("x")).advice
     assert not disk(300 * GIB, Path("x")).advice
