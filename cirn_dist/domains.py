@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cirn_dist.checkpoint.claim import claim_data
-from cirn_dist.data.index import ShardSet
+from cirn_dist.data.index import INDEX, ShardSet
 from cirn_dist.data.info import omissions
 from cirn_dist.data.pack import pack
 from cirn_dist.data.standin import Role, domain_of, packed_otherwise, raw_of, recipe_of, roles, split_of, stand_in
@@ -14,6 +14,7 @@ from cirn_dist.data.taught import assert_labels, unlabelled
 from cirn_dist.engine.replicas import assert_same_facts
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import WORK_TIMEOUT
+from cirn_dist.engine.sight import await_files
 from cirn_dist.errors import DataError
 from cirn_dist.stages.images import relabelling
 
@@ -112,4 +113,5 @@ def _open(run: Run, role: Role) -> ShardSet:
 
     folder = run.runtime.on_main(work, timeout=WORK_TIMEOUT)
     run.pause_point(f"packing {role}")
+    await_files(run.runtime, [folder / INDEX])
     return ShardSet.open(folder)

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from cirn_dist.checkpoint.claim import agree, config_fingerprint, record
-from cirn_dist.checkpoint.folder import Checkpoint, Tensors
+from cirn_dist.checkpoint.folder import MANIFEST, Checkpoint, Tensors
 from cirn_dist.checkpoint.hostcopy import HostCopy
 from cirn_dist.checkpoint.parents import origins, parent_records
 from cirn_dist.checkpoint.saves import Save, append_save
 from cirn_dist.checkpoint.state import assert_classes, class_facts, load_component
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.run import Run
+from cirn_dist.engine.sight import await_files
 from cirn_dist.models.norm import average_running_stats
 from cirn_dist.report.checkpoints import saves_line
 
@@ -94,6 +95,7 @@ class Keeper:
         checkpoint = self.run.runtime.on_main(self._newest)
         if checkpoint is None:
             return 0
+        await_files(self.run.runtime, [checkpoint.path / MANIFEST])
         for name, player in self.players.items():
             for component, network in player.networks.items():
                 load_component(network, checkpoint, component)

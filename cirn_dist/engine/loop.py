@@ -73,10 +73,7 @@ def fit(training: Training, run: Run) -> None:
     run.progress.start(training.name, training.iterations, done=first_step * per_step, per_step=per_step)
     with Meter(run, training.name, first_step) as meter, keeper, Uploads(batches, run, training.name) as uploads:
         runtime.watchdog.note(f"{training.name}, before its first step")
-        runtime.watchdog.allow(engine.step_timeout)
-        uploads.fetch()
-        runtime.watchdog.allow(engine.start_timeout)  # others may get theirs later, and first uses compile
-        run.pause_point(training.name)
+        uploads.begin()
         for step in range(first_step, last_step):
             meter.begin()
             runtime.watchdog.note(f"{training.name}, step {step}")

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from cirn_dist.checkpoint.claim import agree
+from cirn_dist.checkpoint.folder import MANIFEST
 from cirn_dist.checkpoint.lock import RunLock
 from cirn_dist.checkpoint.made import Recorder
 from cirn_dist.checkpoint.parents import IMPORTED, origins
@@ -20,6 +21,7 @@ from cirn_dist.config import Config
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.spaces import run_space
 from cirn_dist.engine.runtime import Runtime
+from cirn_dist.engine.sight import await_files
 from cirn_dist.engine.signals import StopRequest
 from cirn_dist.errors import CheckpointError, CirnError, Stopped
 from cirn_dist.report.boards import Boards
@@ -69,7 +71,10 @@ class Run:
 
     def latest(self, stage: str) -> Checkpoint | None:
         """Return a stage's newest valid checkpoint, the same one on every rank."""
-        return self.runtime.on_main(self.store(stage).latest)
+        checkpoint = self.runtime.on_main(self.store(stage).latest)
+        if checkpoint is not None:
+            await_files(self.runtime, [checkpoint.path / MANIFEST])
+        return checkpoint
 
     @contextmanager
     def recording(self, stage: str) -> Iterator[None]:

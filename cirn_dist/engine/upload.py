@@ -47,6 +47,19 @@ class Uploads:
         """Wait for the next micro-batch and send it, if there is one; no longer once the run is asked to stop."""
         self._fetch(lambda: bool(self.run.stop))
 
+    def begin(self) -> None:
+        """Wait until every rank has its first micro-batch.
+
+        Raises:
+            Stopped: on all ranks; one of them was asked to stop and had none yet.
+        """
+        engine, runtime = self.run.config.engine, self.run.runtime
+        runtime.watchdog.allow(engine.step_timeout)
+        self.fetch()
+        runtime.watchdog.allow(engine.start_timeout)  # others may get theirs later, and first uses compile
+        if runtime.sum(torch.tensor(float(self._next is None and self._left > 0))) > 0:
+            raise self.run.stopped("stopped; what was finished is kept", self.stage)
+
     def of_step(self, count: int) -> OfStep:
         """Return the next `count` micro-batches, a step's, to be walked once."""
         return OfStep(self, count)

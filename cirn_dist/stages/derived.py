@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from cirn_dist.data.files import digest
@@ -12,6 +13,7 @@ from cirn_dist.data.index import INDEX, Sample, ShardSet
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.writer import finish, finished, write_shard
 from cirn_dist.engine.run import Run
+from cirn_dist.engine.sight import await_files, seen
 from cirn_dist.errors import DataError
 from cirn_dist.stages.images import dealt
 
@@ -64,11 +66,15 @@ def derive_set(
         size = parent.shard_sizes[shard]
         with contextlib.suppress(_Abandoned):  # the ranks agree on the stop once each has put its shard away
             write_shard(folder, stems[shard], counted(range(starts[shard], starts[shard] + size)), token=token)
-    run.runtime.on_main(
-        lambda: finish(folder, stems, name=stage, label_space=label_space, made=made, token=token).fingerprint
-    )
+
+    def conclude() -> str:
+        for stem in stems:  # most of them are other ranks'
+            seen(partial(finished, folder, stem, token), folder / f"{stem}.tar")
+        return finish(folder, stems, name=stage, label_space=label_space, made=made, token=token).fingerprint
+
+    run.runtime.on_main(conclude)
     run.record(lambda recorder: recorder.reached(len(parent)))
-    return ShardSet.open(folder)
+    return _opened(run, folder, stems)
 
 
 class _Abandoned(Exception):
@@ -78,14 +84,23 @@ class _Abandoned(Exception):
 def derived_set(run: Run, stage: str, parent: ShardSet, made: dict[str, str]) -> ShardSet | None:
     """Return the set `derive_set` has written of the same things, None on every rank where there is none."""
     folder = run.stage_folder(stage) / "shards"
-    found = None
-    if (folder / INDEX).is_file():
-        try:
-            found = ShardSet.open(folder)
-        except DataError as error:
-            if run.runtime.main:
-                log.warning("%s; the set is made again", error)
-                (folder / INDEX).unlink()  # what is damaged is not a set
-    if found is not None and found.meta.get("made") != made | {"parent": parent.fingerprint}:
-        found = None
-    return found if run.runtime.gather(found is not None)[0] else None
+    wanted = made | {"parent": parent.fingerprint}
+    if not run.runtime.on_main(lambda: _is_made_with(folder, wanted)):
+        return None
+    return _opened(run, folder, [Path(shard["name"]).stem for shard in parent.shards])
+
+
+def _is_made_with(folder: Path, wanted: dict[str, str]) -> bool:
+    if not (folder / INDEX).is_file():
+        return False
+    try:
+        return ShardSet.open(folder).meta.get("made") == wanted
+    except DataError as error:
+        log.warning("%s; the set is made again", error)
+        (folder / INDEX).unlink()  # what is damaged is not a set
+        return False
+
+
+def _opened(run: Run, folder: Path, stems: Sequence[str]) -> ShardSet:
+    await_files(run.runtime, [folder / INDEX, *(folder / f"{stem}.tar" for stem in stems)])
+    return ShardSet.open(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import weakref
 from collections import Counter
 from pathlib import Path
@@ -11,8 +13,10 @@ import torch
 from stagerun import stage_run
 from torch import Tensor
 
+from cirn_dist.data.stream import Batches
 from cirn_dist.engine import upload
 from cirn_dist.engine.step import Batch
+from cirn_dist.errors import TRY_AGAIN, Stopped
 from cirn_dist.pipeline import run_pipeline
 
 ACCUMULATION = 4
@@ -63,6 +67,16 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     return device
 
 
+def waiting(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Let the loader give nothing more after so many micro-batches."""
+    ready = Batches.ready
+    monkeypatch.setattr(
+        Batches,
+        "ready",
+        lambda self, seconds: ready(self, seconds) if self._feed._taken < after else time.sleep(min(seconds, 0.05)),
+    )
+
+
 def train(folder: Path) -> None:
     """Train the first two stages, with several micro-batches a step."""
     lengths = ("source.iterations=8", "translate.iterations=8", "translate.quality_images=2")
@@ -75,6 +89,21 @@ def test_two_micro_batches_at_most_are_on_the_device(tmp_path: Path, device: Dev
     train(tmp_path)
     assert device.came == 2 * 2 * ACCUMULATION, "two stages of two steps each"
     assert device.most <= 2
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("given", "said"), [(0, "what was finished is kept"), (6, "the loader gives nothing more")])
+def test_a_stop_request_is_met_while_images_are_waited_for(
+    given: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting(monkeypatch, after=given)
+    monkeypatch.setattr(upload, "_PATIENCE", 0.5)
+    timer = threading.Timer(4, (tmp_path / "STOP").touch)
+    timer.start()
+    with pytest.raises(Stopped, match=said) as caught:
+        train(tmp_path)
+    assert caught.value.exit_code == (0 if caught.value.agreed else TRY_AGAIN)
+    assert caught.value.agreed == (given == 0), "in the middle of a step the others cannot be asked"
 
 
 def test_a_step_that_holds_on_to_its_micro_batches_is_seen(
