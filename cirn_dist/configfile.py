@@ -172,7 +172,19 @@ class _Layers:
         tree = _with_paths(tree, _locating(setting.place, setting.beside))
         for part in path:
             tree = tree[part]
+        if last == "recipe" and node.get(last) != tree[last]:
+            self._drop_options(node, setting)
         self._write(node, last, tree[last], setting.place, setting.key)
+
+    def _drop_options(self, domain: Tree, setting: Setting) -> None:
+        """Drop the options of the recipe that another replaces; those that are written where it is are its own."""
+        for group in ("options", "score_options"):
+            at = (*setting.key[:-1], group)
+            given = domain.get(group)
+            if isinstance(given, dict):
+                domain[group] = {
+                    key: value for key, value in given.items() if self._writers.get((*at, str(key))) == setting.place
+                }
 
     def writer(self, problem: Problem) -> str | None:
         """Return who wrote the setting that is wrong; of several that contradict each other, who wrote last."""

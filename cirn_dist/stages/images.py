@@ -82,10 +82,15 @@ def label_of(sample: Sample, table: npt.NDArray[np.uint8] | None = None) -> npt.
 
 
 def relabelling(run: Run, shards: ShardSet, domain: str) -> npt.NDArray[np.uint8] | None:
-    """Return the table (256,) from a set's train ids to the run's; None where they are the same."""
-    if shards.label_space is None or shards.label_space.is_same(run.labels):
+    """Return the table (256,) from a set's train ids to the run's; None where they are the same.
+
+    Raises:
+        ConfigError: map_labels names a class that there is not.
+    """
+    names = getattr(run.config.data, domain).map_labels
+    if shards.label_space is None or (shards.label_space.is_same(run.labels) and not names):
         return None
-    return mapping(shards.label_space, run.labels, getattr(run.config.data, domain).map_labels)
+    return mapping(shards.label_space, run.labels, names)
 
 
 def spread_over(total: int, count: int) -> list[int]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cirn_dist.configfile import dump, load
+from cirn_dist.config import flatten
+from cirn_dist.configfile import dump, load, recorded
 from cirn_dist.data.recipes import load_recipe
 from cirn_dist.errors import ConfigError
 from cirn_dist.resources import folder
@@ -140,3 +141,82 @@ def test_a_circle_of_extends_is_refused(tmp_path: Path) -> None:
 def test_a_dumped_configuration_loads_to_the_same(tmp_path: Path) -> None:
     config = load("demo", ["seed=3"])
     assert load(write(tmp_path / "dump.yaml", dump(config))) == config
+
+
+def test_another_recipe_on_the_command_line_drops_the_options_of_the_one_before() -> None:
+    assert load("demo").data.source.options, "or there is nothing to drop"
+    source = load("demo", ["data.source.recipe=camvid"]).data.source
+    assert (source.recipe, source.options, source.score_options) == ("camvid", {}, {})
+    given = ["data.source.options.count=5", "data.source.recipe=camvid", "data.source.options.first=1"]
+    assert load("demo", given).data.source.options == {"count": 5, "first": 1}
+    assert load("demo", ["data.source.recipe=streets"]).data.source.options == load("demo").data.source.options
+
+
+def test_paths_are_relative_to_where_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "mine.yaml").write_text("name: mine", encoding="utf-8")
+    text = "extends: demo\ndata: {source: {recipe: mine.yaml, raw: a, size: [64, 48]}}\nmodel: {weights: w.pth}\n"
+    file = write(elsewhere / "own.yaml", text)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DISK", "/disk")
+    config = load(file, ["model.segmenter=s.safetensors", "data.target.raw=~/t", "data.target.score_raw=$DISK/v"])
+    assert config.data.source.recipe == str(elsewhere / "mine.yaml")
+    assert config.data.source.raw == elsewhere / "a"
+    assert config.model.weights == str(elsewhere / "w.pth")
+    assert config.model.segmenter == str(here / "s.safetensors")
+    assert config.data.target.raw == tmp_path / "home/t"
+    assert str(config.data.target.score_raw) == "/disk/v"
+    assert load("demo", ["model.weights=imagenet"]).model.weights == "imagenet", "a word, no path"
+    with pytest.raises(ConfigError, match=r"command line: data.source.raw: \$NO_SUCH is not set"):
+        load("demo", ["data.source.raw=$NO_SUCH/x"])
+
+
+def test_a_moved_run_folder_keeps_the_paths_inside_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "data/source").mkdir(parents=True)
+    (run / "config.yaml").write_text(dump(load("demo", [f"data.source.raw={run}/data/source"]), run), encoding="utf-8")
+    run.rename(tmp_path / "moved")
+    assert recorded(tmp_path / "moved/config.yaml")["data"]["source"]["raw"] == str(tmp_path / "moved/data/source")
+
+
+def test_a_refusal_says_which_file_wrote_the_value(tmp_path: Path) -> None:
+    file = write(tmp_path / "own.yaml", "extends: demo\nsource: {lr: -1}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file, ["adapt.lr=-2"])
+    assert f"{file}: source.lr: input should be greater than 0 (got -1)" in str(caught.value)
+    assert "command line: adapt.lr: input should be greater than 0 (got -2)" in str(caught.value)
+    load(file, ["source.lr=0.1"])
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("source.augment.crop=[0,0]", "source.augment.crop.0: .*than or equal to 8 .got 0"),
+        ("source.augment.crop=[-8,48]", "crop.0: .*got -8"),
+        ("data.source.size=[0,48]", "data.source.size.0: .*than or equal to 1 .got 0"),
+        ("source.augment.scales=[0.5,.inf]", "scales.1: input should be a finite number"),
+        ("source.augment.scales=[-1]", "scales.0: .*got -1"),
+        ("evaluate.scales=[0]", "evaluate.scales.0: .*got 0"),
+        ("translate.betas=[0.5,1]", "translate.betas.1: input should be less than 1"),
+        ("adapt.d_betas=[-0.1,0.9]", "adapt.d_betas.0: .*got -0.1"),
+        ("source.lr=.nan", "source.lr: input should be a finite number"),
+        ("source.lr=.inf", "source.lr: input should be a finite number"),
+        ("evaluate.scales=[true]", "evaluate.scales: must be a number"),
+    ],
+)
+def test_an_impossible_number_is_refused_in_every_element(override: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=f"^command line: .*{told}"):
+        load("demo", [override])
+
+
+def test_no_number_of_the_schema_takes_infinity() -> None:
+    """Held against the schema itself, so that a setting that comes later is looked at too."""
+    settings = flatten(load("demo").model_dump(mode="json"))
+    floats = [key for key, value in settings.items() if isinstance(value, float)]
+    assert len(floats) > 20
+    for key in floats:
+        with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
+            load("demo", [f"{key}=.inf"])

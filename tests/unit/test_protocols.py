@@ -195,3 +195,9 @@ def test_label_maps_are_made_at_the_labels_size() -> None:
     logits = torch.zeros(2, 4, 4)
     logits[1, :, 2:] = 1
     assert label_map(logits, (7, 9)).shape == (7, 9)
+
+
+def test_a_class_that_is_not_there_is_refused_where_both_spaces_are_equal(tmp_path: Path) -> None:
+    run = stage_run(tmp_path, "data.source.map_labels={rode: road}")
+    with pytest.raises(ConfigError, match="has no class 'rode'; did you mean road"):
+        open_domains(run)
