@@ -32,7 +32,20 @@ def writing_into(place: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _ADVICE:
             raise
-        raise DataError(os.strerror(error.errno), where=place, fix=_ADVICE[error.errno]) from error
+        what, other = os.strerror(error.errno), _elsewhere(error, place)
+        if other is not None and error.errno in (errno.EACCES, errno.EPERM):
+            raise DataError(what, where=other, fix="its permissions do not let this user open it") from error
+        raise DataError(what, where=other or place, fix=_ADVICE[error.errno]) from error
+
+
+def _elsewhere(error: OSError, place: Path) -> Path | None:
+    """Return the file that was refused, where it is known and is not of `place`: what is read while that is written."""
+    if not isinstance(error.filename, str | os.PathLike):
+        return None
+    file = Path(os.path.abspath(error.filename))
+    place = Path(os.path.abspath(place))
+    beside = file.parent == place.parent and file.name.endswith(PARTIAL)
+    return None if beside or file.is_relative_to(place) or place.is_relative_to(file) else file
 
 
 @contextmanager
