@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: missing, damaged, holding other objects than tensors, or of another format.
     """
+    if path.is_dir():
+        raise CheckpointError("is a folder", where=path, fix="name the file of weights in it")
     if not path.is_file():
         raise CheckpointError("no such weights file", where=path)
     try:
@@ -58,14 +61,31 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         with torch.serialization.safe_globals(_numbers()):
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from error
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"cannot be read as weights ({reason})", where=path) from error
+        raise _unreadable(path, error) from error
     if isinstance(state, Mapping):
         state = next((state[key] for key in _INSIDE if isinstance(state.get(key), Mapping)), state)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError("is not a dictionary of named tensors", where=path, fix="save the network's state_dict")
     return dict(state)
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    """Return what to say of a file that is no weights; torch's own words advise to run the file's code."""
+    foreign = re.search(r"GLOBAL ([\w.]+) was not an allowed global", str(error))
+    if foreign:
+        fix = "where you trust the file, load it yourself and save its state_dict alone"
+        return CheckpointError(
+            f"cannot be read as weights (holds {foreign[1]}, which is no tensor)", where=path, fix=fix
+        )
+    with path.open("rb") as file:
+        start = file.read(32)
+    if start.isascii() and start.decode("ascii").isprintable():
+        return CheckpointError(f"is no weights file: starts with {start.decode('ascii')}", where=path)
+    reason = "damaged, or of another format" if isinstance(error, UnpicklingError) else str(error).partition("\n")[0]
+    return CheckpointError(f"cannot be read as weights ({reason or type(error).__name__})", where=path)
 
 
 def _numbers() -> list[Any]:

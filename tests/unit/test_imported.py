@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import pickle
@@ -147,3 +148,18 @@ def test_the_command_says_what_matched(tmp_path: Path, cirn_dist: Command) -> No
     refused = cirn_dist("import-weights", tmp_path / "absent.pth")
     assert refused.returncode == 1
     assert "no such weights file" in refused.stderr
+
+
+def test_a_file_that_is_no_weights_is_told_in_one_line_without_advice_to_run_its_code(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"w": torch.zeros(1)}, "args": argparse.Namespace(lr=1)}, tmp_path / "args.pth")
+    (tmp_path / "html.pth").write_text("<!DOCTYPE html><html>quota exceeded</html>", encoding="utf-8")
+    cases = {
+        "args.pth": r"args.pth: .*\(holds argparse.Namespace, which is no tensor\); where you trust the file",
+        "html.pth": "html.pth: is no weights file: starts with <!DOCTYPE html>",
+        "": "is a folder; name the file",
+    }
+    for name, told in cases.items():
+        with pytest.raises(CheckpointError, match=told) as caught:
+            read_weights(tmp_path / name)
+        assert "weights_only" not in str(caught.value)
+        assert "\x1b" not in str(caught.value)
