@@ -24,6 +24,7 @@ V100_ADVICE = (
 _LAUNCH = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_NODEID",
            "CUDA_VISIBLE_DEVICES", "ACCELERATE_USE_CPU", "ACCELERATE_MIXED_PRECISION", "OMP_NUM_THREADS")  # fmt: skip
 _LEAST_FREE = 10 * 2**30
+_SHM, _LEAST_SHM = Path("/dev/shm"), 2**29
 
 
 def examine(folder: Path = Path()) -> list[Finding]:
@@ -40,6 +41,7 @@ def examine(folder: Path = Path()) -> list[Finding]:
         precision(machine),
         launch(os.environ),
         disk(shutil.disk_usage(_existing(folder)).free, folder),
+        *([shared_memory(shutil.disk_usage(_SHM).total, machine.device)] if _SHM.is_dir() else []),
         Finding("Optional", ", ".join(f"{n} {_installed(n) or 'not installed'}" for n in ("tensorboard", "wandb"))),
     ]
 
@@ -114,6 +116,13 @@ def disk(free: int, folder: Path) -> Finding:
     """Say how much room there is for a run."""
     advice = "a run of the paper's size keeps its shard sets and checkpoints: tens of GiB" if free < _LEAST_FREE else ""
     return Finding("Free disk", f"{free / 2**30:.1f} GiB in {folder.resolve()}", advice)
+
+
+def shared_memory(total: int, device: str) -> Finding:
+    """Say how large /dev/shm is; containers make it 64 MiB unless told otherwise, and the loader needs none of it."""
+    small = device == "cuda" and total < _LEAST_SHM
+    advice = "NCCL passes data between this machine's GPUs through it: docker run --shm-size=1g" if small else ""
+    return Finding("Shared memory", f"{total / 2**20:,.0f} MiB in {_SHM}", advice)
 
 
 def _installed(package: str) -> str | None:

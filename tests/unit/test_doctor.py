@@ -12,7 +12,7 @@ from stagerun import settings
 from torch.profiler import ProfilerActivity, profile
 
 from cirn_dist.configfile import load
-from cirn_dist.doctor import disk, kernels, launch, pairing, precision
+from cirn_dist.doctor import disk, kernels, launch, pairing, precision, shared_memory
 from cirn_dist.models.cyclegan import Generator
 from cirn_dist.models.discriminators import PatchDiscriminator
 from cirn_dist.precision import Hardware
@@ -62,6 +62,15 @@ def test_launch_and_disk() -> None:
     assert not launch({"SLURM_NTASKS": "4", "WORLD_SIZE": "4"}).advice
     assert disk(3 * GIB, Path("x")).advice
     assert not disk(300 * GIB, Path("x")).advice
+
+
+def test_a_containers_shared_memory_is_too_small_for_gpus() -> None:
+    found = shared_memory(64 * 2**20, "cuda")
+    assert found.found == "64 MiB in /dev/shm"
+    assert "--shm-size=1g" in found.advice
+    assert not found.broken
+    assert not shared_memory(64 * 2**20, "cpu").advice, "the loader's batches cross in memory files"
+    assert not shared_memory(8 * GIB, "cuda").advice
 
 
 def allocated_peak(step) -> int:
