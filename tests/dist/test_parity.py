@@ -74,14 +74,17 @@ def test_two_ranks_score_the_same(finished_run: Path, on_two_ranks: Path) -> Non
 def test_a_run_goes_on_with_another_number_of_ranks(
     stage: str, finished_run: Path, on_two_ranks: Path, mini: Path, tmp_path: Path, cirn_dist: Command
 ) -> None:
-    """Two ranks to step 2, one from there to the end of the stage: what one rank trains, image pool included."""
+    """Two ranks to step 2, one from there to the end of the stage: what one rank trains, image pool included.
+
+    The stages after it were trained on what two ranks' last step gave, which is gone: the run ends with this one.
+    """
     out = tmp_path / "run"
     shutil.copytree(on_two_ranks, out)
     shutil.rmtree(out / stage / "checkpoints/step-00000003")
     halfway = Store(out / stage / "checkpoints").latest()
     assert halfway is not None
     assert (halfway.state["step"], halfway.state["world"], halfway.state["finished"]) == (2, 2, False)
-    done = cirn_dist("run", mini, "--out", out)
+    done = cirn_dist("run", mini, "--out", out, "--until", stage)
     assert done.returncode == 0, done.stderr
     for component in COMPONENTS[stage]:
         assert_close(finished_run, out, stage, component)
