@@ -36,7 +36,7 @@ def configuration(*overrides: str, iterations: int = STEPS) -> Config:
     """Return the paper's GTAV to Cityscapes, short, with random weights; toy sizes in a rehearsal."""
     short = [f"{stage}.iterations={iterations}" for stage in STAGES]
     common = ["model.weights=null", "adapt.init=pretrained", "self_train.init=pretrained", "adapt.warmup=0",
-              "data.workers=4", "engine.log_every=1", "engine.checkpoint_every=100000000"]  # fmt: skip
+              "data.workers=4", "engine.log_every=1000", "engine.checkpoint_every=100000000"]  # fmt: skip
     return load("gta5_cityscapes", [*short, *common, *(TOY if REHEARSAL else ()), *overrides])
 
 

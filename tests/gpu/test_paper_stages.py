@@ -19,14 +19,18 @@ from cirn_dist.engine.arithmetic import choose_kernels
 from cirn_dist.stages.footprint import footprints
 
 PRECISION = "bf16"
-OTHERS = {
+WAYS = {
     "fp16": ("engine.precision=fp16",),
     "fp32": ("engine.precision=fp32",),
     "tf32": ("engine.precision=fp32", "engine.tf32=true"),
     "bf16 deterministic": ("engine.precision=bf16", "engine.deterministic=true"),
 }
+OTHERS = [
+    *(("bf16 deterministic", stage) for stage in STAGES),
+    *((way, stage) for stage in ("adapt", "translate") for way in ("fp32", "tf32", "fp16")),
+]
 if REHEARSAL:
-    OTHERS = {"fp32": ("engine.precision=fp32",)}
+    OTHERS = [("fp32", "adapt")]
 
 
 @pytest.fixture(autouse=True)
@@ -129,12 +133,11 @@ def test_a_stage_gives_its_memory_back(
     assert kept < 2**24
 
 
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("way", OTHERS)
+@pytest.mark.parametrize(("way", "stage"), OTHERS)
 def test_other_arithmetic(
-    stage: str, way: str, images: dict[str, ShardSet], tmp_path: Path, figures: Figures, request: pytest.FixtureRequest
+    way: str, stage: str, images: dict[str, ShardSet], tmp_path: Path, figures: Figures, request: pytest.FixtureRequest
 ) -> None:
-    run = new_run(configuration(*OTHERS[way]), tmp_path)
+    run = new_run(configuration(*WAYS[way]), tmp_path)
     found = watch(trainer(stage, run, images))
     run.runtime.release()
     figures.put(f"paper, {stage}, {way}", **found.summary(1))
@@ -142,13 +145,13 @@ def test_other_arithmetic(
     figures.put("time of a step over that in bf16", **{f"{stage}, {way}": found.step / usual.step})
 
 
-def test_more_images_at_a_time(images: dict[str, ShardSet], tmp_path: Path, figures: Figures) -> None:
+def test_more_images_at_a_time(
+    images: dict[str, ShardSet], watched: Callable[[str], Watched], tmp_path: Path, figures: Figures
+) -> None:
     """Four in one forward pass, and eight one by one: no more of these are on the GPU than two."""
-    single = new_run(configuration(f"engine.precision={PRECISION}"), tmp_path / "one")
-    one = watch(trainer("adapt", single, images))
-    single.runtime.release()
+    one = watched("adapt")
     for name, batch, micro in (("four at a time", 4, 4), ("eight, one by one", 8, 1)):
-        steps = ["engine.log_every=8", f"engine.images_per_step={batch}", f"engine.micro_batch={micro}"]
+        steps = [f"engine.images_per_step={batch}", f"engine.micro_batch={micro}"]
         config = configuration(f"engine.precision={PRECISION}", *steps, iterations=batch * 24)
         run = new_run(config, tmp_path / name)
         found = watch(trainer("adapt", run, images))

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 STEPS, IMAGES = 50, 4
 # How far a loss is from float32's, over its mean: at each of 50 steps, on the average, and the mean of the last ten.
 MEAN, END = {"bf16": 0.03, "fp16": 0.01}, {"bf16": 0.05, "fp16": 0.02}
-STAGES = {"source": "seg", "adapt": "seg", "translate": "cycle_s"}
+STAGES = {"source": "seg", "adapt": "seg", "translate": "gan_s2t"}
 
 
 def losses(folder: Path, mini: Path, stage: str, *overrides: str, cpu: bool = False) -> np.ndarray:
