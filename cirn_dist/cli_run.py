@@ -23,7 +23,10 @@ Allow = Annotated[
     typer.Option(metavar="KEY", help="Continue although this setting or data set is another one; repeatable."),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Check the configuration, print the run's folder and its stages, and end.")
+    bool,
+    typer.Option(
+        "--dry-run", help="Check the configuration and its data, print the run's folder and its stages, and end."
+    ),
 ]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
 
@@ -86,7 +89,10 @@ def begin(
     folder = out or Path("runs") / settings.name
     if dry_run:
         from cirn_dist.chain import stage_titles
+        from cirn_dist.data.spaces import settled
+        from cirn_dist.inputs import check_inputs
 
+        check_inputs(settled(settings), folder)
         print(folder, *(stage for stage, _ in stage_titles(settings)), sep="\n")
         return
 

@@ -18,6 +18,7 @@ from cirn_dist.chain import stage_titles, stages
 from cirn_dist.checkpoint.claim import Claim, binding, clear_leftovers
 from cirn_dist.checkpoint.lock import RunLock
 from cirn_dist.checkpoint.made import Circumstances, Recorder
+from cirn_dist.checkpoint.standing import is_begun
 from cirn_dist.config import Config, flatten
 from cirn_dist.data.files import writing_into
 from cirn_dist.data.plan import Plan
@@ -25,12 +26,13 @@ from cirn_dist.data.spaces import settled
 from cirn_dist.engine.circumstances import circumstances
 from cirn_dist.engine.replicas import assert_same_arithmetic, assert_same_facts
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.runtime import Runtime, lost_contact
+from cirn_dist.engine.runtime import WORK_TIMEOUT, Runtime, lost_contact
 from cirn_dist.engine.signals import PREEMPTED, STOP, StopRequest
 from cirn_dist.engine.watchdog import HANG
 from cirn_dist.engine.whereabouts import described, left_behind, read_notes
 from cirn_dist.engine.zero import assert_usable
 from cirn_dist.errors import TRY_AGAIN, CirnError, ConfigError, Stopped
+from cirn_dist.inputs import check_inputs
 from cirn_dist.pipeline import run_pipeline
 from cirn_dist.report.boards import require
 from cirn_dist.report.html import write_report
@@ -99,8 +101,10 @@ def _walk(
     try:
         _assert_possible(config, out, runtime, until)
         config = runtime.on_main(lambda: settled(config))
+        runtime.on_main(partial(_look, config, out, begun=False), timeout=WORK_TIMEOUT)
         claim = Claim(out, config, allow, _facts(config, made_by))
         runtime.on_main(partial(_take, claim, lock))
+        runtime.on_main(partial(_look, config, out, begun=True), timeout=WORK_TIMEOUT)
         ended = runtime.on_main(lambda: left_behind(out / HANG))
         if ended and runtime.main:
             say(ended)
@@ -189,6 +193,12 @@ def _assert_possible(config: Config, out: Path, runtime: Runtime, until: str | N
             assert_usable(runtime)
     except ConfigError as error:
         raise error.on_all_ranks() from None
+
+
+def _look(config: Config, out: Path, *, begun: bool) -> None:
+    """Check a run's inputs: before its folder is taken, or after what was begun there was compared."""
+    if is_begun(out) == begun:
+        check_inputs(config, out)
 
 
 def _take(claim: Claim, lock: RunLock) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from cirn_dist.data.walk import Walks
 from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.seeds import permutation
 
-_log = logging.getLogger(__name__)
 _UNLABELLED = "pack without labels (--no-labels)"
 
 
@@ -44,8 +42,6 @@ def find(recipe: Recipe, raw: Path | None, split: str, labels: bool | None) -> F
         DataError: folder missing or empty, label missing, two images with one key, a list or count that asks for more.
     """
     found = _rendered(recipe, split, labels) if recipe.layout == "streets" else _files(recipe, raw, split, labels)
-    for note in found.notes:
-        _log.warning("%s %s: %s", recipe.name, split, note)
     order = permutation(len(found.items), "pack", recipe.name, split)
     items = [found.items[place] for place in order]
     count = recipe.split(split).count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, takewhile
 from math import ceil
@@ -14,6 +15,7 @@ from cirn_dist.data.files import PARTIAL, digest, read_json, write_json, writing
 from cirn_dist.data.index import INDEX, ShardSet, index_name
 from cirn_dist.data.info import left_out_line
 from cirn_dist.data.items import Found, find
+from cirn_dist.data.listing import LISTING, assert_unchanged, listing
 from cirn_dist.data.parallel import ordered_map
 from cirn_dist.data.recipes import Recipe, load_recipe
 from cirn_dist.data.samples import Entry, LeftOut
@@ -22,6 +24,7 @@ from cirn_dist.data.writer import finish, finished, write_shard
 from cirn_dist.errors import ConfigError, DataError, nearest
 from cirn_dist.section import Size
 
+_log = logging.getLogger(__name__)
 _LOOK_EVERY = 200  # images between looks at how many are left out
 Progress = Callable[[int, int], None]
 
@@ -85,8 +88,11 @@ def pack(
     if (out / INDEX).is_file():
         done = ShardSet.open(out)
         _refuse_other(done.meta["made"], made, out)
+        assert_unchanged(out, recipe, raw, split, labels)
         return done
     found = find(recipe, raw, split, labels)
+    for note in found.notes:
+        _log.warning("%s %s: %s", recipe.name, split, note)
     space = recipe.space if found.labels else None
     token = _begin(out, made, found)
     encoder = Encoder(recipe, found.form, found.labels, wanted, label_size, codec, bool(part.published))
@@ -95,6 +101,8 @@ def pack(
     except BaseException:
         _forget_if_empty(out)
         raise
+    if raw is not None:
+        write_json(out / LISTING, listing(found, raw))
     packed = finish(
         out, stems, name=f"{recipe.name}-{split}", label_space=space, made=made, token=token, notes=found.notes
     )

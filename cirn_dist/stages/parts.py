@@ -12,6 +12,7 @@ from cirn_dist.checkpoint.parents import IMPORTED
 from cirn_dist.checkpoint.state import assert_classes, load_component
 from cirn_dist.config import Augment, Config, SegmenterTraining
 from cirn_dist.data.index import ShardSet
+from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.spaces import run_space
 from cirn_dist.data.stream import Stream
 from cirn_dist.data.transforms import SegmentationTransform
@@ -77,9 +78,7 @@ def initial_segmenter(
     if init == "pretrained":
         segmenter = build_segmenter(run, with_acm=with_acm, pretrained=imported is None)
         if imported is not None:
-            if (Path(imported).parent / MANIFEST).is_file():  # a run's own checkpoint says what it was trained on
-                assert_classes(Checkpoint.open(Path(imported).parent), run.labels)
-            load_imported(segmenter, Path(imported), backbone=run.config.model.backbone, space=run.labels)
+            load_given(segmenter, run.config, run.labels)
         return segmenter, {IMPORTED: imported} if imported is not None else {}
     if init == "cir" and not run.config.with_cir:
         init = "source"
@@ -91,6 +90,18 @@ def initial_segmenter(
         for head in segmenter.acm.classifiers:
             head.load_state_dict(segmenter.classifier.state_dict())
     return segmenter, {init: str(parent.path.relative_to(run.folder))}
+
+
+def load_given(segmenter: Segmenter, config: Config, space: LabelSpace) -> None:
+    """Load the weights that `model.segmenter` names.
+
+    Raises:
+        CheckpointError: the file is missing, unsafe, or of another network or other classes.
+    """
+    file = Path(config.model.segmenter or "")
+    if (file.parent / MANIFEST).is_file():  # a run's own checkpoint says what it was trained on
+        assert_classes(Checkpoint.open(file.parent), space)
+    load_imported(segmenter, file, backbone=config.model.backbone, space=space)
 
 
 def predicted(player: Player, images: Batch) -> SegOutput:

@@ -15,7 +15,7 @@ FLOORS = {
     "checkpoint": 2, "report": 2,
     "engine": 3,
     "stages": 4,
-    "domains": 5, "doctor": 5, "pipeline": 5,
+    "domains": 5, "inputs": 5, "doctor": 5, "pipeline": 5,
     "cli": 6, "cli_doctor": 6, "cli_bench": 6, "cli_checkpoints": 6, "cli_paper": 6, "cli_run": 6,
     "cli_shards": 6, "cli_sweep": 6, "start": 6, "__main__": 6,
     "__init__": -1,

@@ -43,7 +43,7 @@ def test_a_packed_training_split_is_not_scored(tmp_path: Path, cirn_dist: Comman
     assert done.returncode == 2
     assert "shared: its split is train, data.target.score_split is val" in done.stderr
     assert "data.target.score_raw" in done.stderr
-    assert not (tmp_path / "run/config.yaml").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_scored_set_has_its_own_place(tmp_path: Path, cirn_dist: Command) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from cirn_dist.cli import app
 from cirn_dist.configfile import dump, load
-from cirn_dist.errors import ConfigError
+from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.report.published_tables import task_of
 from cirn_dist.report.results import Results, Row, write_results
 from cirn_dist.report.sweeps import Collected, collect
@@ -169,10 +169,12 @@ def test_the_verbs(two_keys: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     listed = json.loads((tmp_path / "list.json").read_text())
     assert [one["index"] for one in listed] == list(range(16))
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "9")
-    assert call("run", two_keys, "--dry-run").split()[0] == f"runs/s/{listed[9]['name']}"
-    assert (
-        call("run", two_keys, "2", "seed=7", "--dry-run", "--out", "there").split()[0] == f"there/{listed[2]['name']}"
-    )
+    rendered = [f"data.{domain}={{recipe: streets, size: [64, 48]}}" for domain in ("source", "target")]
+    dry = ("data.label_space=null", *rendered, "data.target.score_split=null", "--dry-run")
+    with pytest.raises(DataError, match=r"gta5: no such folder; data.source.raw=FOLDER"):
+        call("run", two_keys, "--dry-run")
+    assert call("run", two_keys, *dry).split()[0] == f"runs/s/{listed[9]['name']}"
+    assert call("run", two_keys, "2", "seed=7", *dry, "--out", "there").split()[0] == f"there/{listed[2]['name']}"
     monkeypatch.delenv("SLURM_ARRAY_TASK_ID")
     with pytest.raises(ConfigError, match="SLURM_ARRAY_TASK_ID"):
         call("run", two_keys, "seed=7", "--dry-run")

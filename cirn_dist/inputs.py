@@ -1,0 +1,70 @@
+"""All inputs of a run, looked at before anything is packed or trained: folders, recipes, splits, classes, weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cirn_dist.checkpoint.standing import is_begun
+from cirn_dist.config import Config
+from cirn_dist.data.index import INDEX, ShardSet
+from cirn_dist.data.items import find
+from cirn_dist.data.labels import LabelSpace
+from cirn_dist.data.spaces import run_space
+from cirn_dist.data.standin import Role, raw_of, recipe_of, roles, split_of, stand_in
+from cirn_dist.data.taught import assert_labels
+from cirn_dist.errors import DataError
+from cirn_dist.models.backbones import build_backbone
+from cirn_dist.stages.parts import load_given, segmenter_of
+
+
+def check_inputs(config: Config, out: Path) -> None:
+    """Look at everything a run will read; nothing is written.
+
+    Weights are looked at until something is trained, and only files: a download is tried when it is needed.
+
+    Args:
+        out: the run's folder, which need not be there; what it has packed is compared when it is opened.
+
+    Raises:
+        ConfigError: a recipe, split, label space or packed set is not there or not what the settings say.
+        DataError: a folder is missing, has no images of the split, or lacks labels.
+        CheckpointError: a weights file is missing, unsafe, or of another network.
+    """
+    space = run_space(config.data)
+    for role in roles(config.data):
+        _check_set(config, role, space, out)
+    if config.translate.shards is not None:
+        ShardSet.open(config.translate.shards)
+    if not is_begun(out):
+        _check_weights(config)
+
+
+def _check_set(config: Config, role: Role, space: LabelSpace, out: Path) -> None:
+    data, labelled = config.data, role != "target"
+    packed = stand_in(data, role)
+    if packed is not None:
+        if labelled:
+            assert_labels(packed.label_space, space, data, role, packed.path)
+        return
+    recipe, raw, split = recipe_of(data, role, space), raw_of(data, role), split_of(data, role)
+    recipe.split(split)
+    if labelled:
+        assert_labels(recipe.space, space, data, role, recipe.name)
+    if (out / "data" / role / INDEX).is_file():
+        return
+    if recipe.layout == "files" and (raw is None or not raw.is_dir()):
+        key = "data.source.raw" if role == "source" else "data.target.raw"
+        raise DataError(
+            "no such folder" if raw else f"no folder is given for the images of {recipe.name}",
+            where=raw or key,
+            fix=f"{key}=FOLDER names the raw dataset's folder, or a packed set's",
+        )
+    find(recipe, raw, split, labelled)
+
+
+def _check_weights(config: Config) -> None:
+    model = config.model
+    if model.segmenter is not None:
+        load_given(segmenter_of(config, world=1, with_acm=True), config, run_space(config.data))
+    elif model.weights not in (None, "imagenet"):
+        build_backbone(model.backbone, model.weights)
