@@ -112,7 +112,7 @@ def _assert_meant(shards: ShardSet, data: Data, role: Role) -> None:
     fix = f"pack that: {again} --out ..."
     if role == "scored":
         fix += f", and name it: data.target.score_raw=... (or data.target.raw=DIR with DIR/{domain.split}, DIR/{split})"
-    elif made["recipe"] == name:
+    elif made["recipe"] == name and made.get("size"):
         fix += ", or name what it is in these settings"
     raise ConfigError(f"its {'; its '.join(told)}", where=shards.path, fix=fix)
 
