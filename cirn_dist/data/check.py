@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cirn_dist.data.decode import open_image, open_label
+from cirn_dist.data.decode import open_image
 from cirn_dist.data.index import LABEL, ShardSet
+from cirn_dist.data.labelfiles import open_label
 from cirn_dist.data.labels import IGNORE, UInt8Array
 from cirn_dist.data.samples import Entry
 from cirn_dist.data.stats import measure
@@ -49,7 +50,7 @@ def check_sample(shards: ShardSet, i: int) -> Entry | Bad:
         label = None
         if shards.has_labels:
             field = LABEL
-            label = np.asarray(open_label(sample[LABEL]))
+            label = open_label(sample[LABEL])
             _refuse_unknown(label, shards.label_space.num_classes if shards.label_space else IGNORE)
     except DataError as error:
         return Bad(name, key or f"sample {shards.locate(i)[1]}", field, error.what)

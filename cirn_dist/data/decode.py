@@ -1,4 +1,4 @@
-"""Decoding and encoding images and label maps with Pillow and NumPy; strict: what it does not know, it refuses."""
+"""Decoding images, encoding images and label maps with Pillow; strict: what it does not know, it refuses."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import io
 import struct
 import zlib
 
-import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from cirn_dist.data.labels import UInt8Array
 from cirn_dist.errors import CorruptSample
@@ -15,70 +14,71 @@ from cirn_dist.errors import CorruptSample
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 CODECS = {"jpeg95": "image.jpg", "png": "image.png", "webp": "image.webp"}
 _PNG = b"\x89PNG\r\n\x1a\n"
+_APP1, _SCAN = 0xE1, 0xDA  # markers of JPEG segments: of EXIF and XMP, and of the first pixels
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Decode an 8-bit grey, palette, RGB or RGBA image to RGB.
+    """Decode an 8-bit grey, palette, RGB or RGBA image to RGB, turned upright as its orientation tag says.
 
     Raises:
-        CorruptSample: empty, truncated, CMYK, 16-bit, or no image at all.
+        CorruptSample: empty, truncated, CMYK, 16-bit, several pictures, or no image at all.
     """
-    if not data:
-        raise CorruptSample("empty file: no bytes")
     if png_bits(data) == 16:
         raise CorruptSample("16 bits per channel; images must be 8-bit RGB")
+    image = opened(data)
+    if image.mode not in ("RGB", "L", "P", "RGBA"):
+        raise CorruptSample(f"image mode {image.mode}; images must be 8-bit RGB")
     try:
-        image = Image.open(io.BytesIO(data))
-        if image.mode not in ("RGB", "L", "P", "RGBA"):
-            raise CorruptSample(f"image mode {image.mode}; images must be 8-bit RGB")
+        image.load()
+        if orientation(image) != 1:
+            ImageOps.exif_transpose(image, in_place=True)
         return image.convert("RGB")
     except UNREADABLE as error:
         raise CorruptSample(f"cannot be decoded ({error})") from error
 
 
-def open_label(data: bytes) -> Image.Image:
-    """Decode a single-channel 8-bit PNG; a palette's colours are ignored, its indices are the labels.
+def opened(data: bytes) -> ImageFile.ImageFile:
+    """Open one picture, not yet loaded; of the two a camera puts into an MPO file, the first.
 
     Raises:
-        CorruptSample: empty, truncated, more channels, more bits, or no image at all.
+        CorruptSample: empty, no image at all, or several pictures: animated, or of several pages.
     """
     if not data:
         raise CorruptSample("empty file: no bytes")
     try:
         image = Image.open(io.BytesIO(data))
-        if image.mode not in ("L", "P"):
-            raise CorruptSample(f"label mode {image.mode}; labels must have one 8-bit channel")
-        image.load()
+        pictures = getattr(image, "n_frames", 1)
     except UNREADABLE as error:
         raise CorruptSample(f"cannot be decoded ({error})") from error
+    if pictures > 1 and image.format != "MPO":
+        what = f"{pictures} pictures in one {image.format} file (animated, or of several pages)"
+        raise CorruptSample(what, fix="keep one of them, in a file of its own")
     return image
 
 
-def first_channel16(data: bytes) -> UInt8Array:
-    """Decode the first channel of a 16-bit RGB PNG, whose values must fit 8 bits; shape (H, W).
+def orientation(image: Image.Image) -> int:
+    """Return how a loaded picture's EXIF or XMP says it is to be turned, 1 to 8; 1 is upright, and where it says none.
 
-    Pillow keeps the high byte of 16-bit colour, which is 0 in SYNTHIA's labels. Told that the
-    file's big-endian samples are little-endian, it keeps the low byte, which is the class.
-
-    Raises:
-        CorruptSample: not a 16-bit RGB PNG, truncated, or a value above 255.
+    A tag block that cannot be read turns nothing, as in viewers.
     """
-    if png_bits(data) != 16:
-        raise CorruptSample("not a 16-bit PNG: was it converted to 8 bits, which destroys the labels?")
-    planes = []
     try:
-        for raw_mode in ("RGB;16B", "RGB;16L"):
-            image = Image.open(io.BytesIO(data))
-            if image.mode != "RGB":
-                raise CorruptSample(f"16-bit label of mode {image.mode}; it must be RGB")
-            image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
-            planes.append(np.asarray(image)[:, :, 0])
-    except UNREADABLE as error:
-        raise CorruptSample(f"cannot be decoded ({error})") from error
-    high, low = planes
-    if high.any():
-        raise CorruptSample(f"class {int(high.max()) << 8} or above in a label map")
-    return low
+        turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (*UNREADABLE, KeyError, TypeError):
+        return 1
+    return int(turn) if turn in range(1, 9) else 1
+
+
+def may_be_turned(jpeg: bytes) -> bool:
+    """Whether a JPEG has a segment that may hold an orientation (APP1), or none can be told."""
+    at = 2
+    while jpeg[at : at + 1] == b"\xff" and at + 4 <= len(jpeg):
+        marker = jpeg[at + 1]
+        if marker == _SCAN:
+            return False
+        if marker == _APP1 or not 0xC0 <= marker < 0xFF:
+            break
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return True
 
 
 def png_bits(data: bytes) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cirn_dist.data.decode import CODECS, encode_image, encode_label, first_channel16, open_image, open_label, png_bits
+from cirn_dist.data.decode import CODECS, encode_image, encode_label, open_image, png_bits
 from cirn_dist.data.forms import Form
 from cirn_dist.data.idmaps import colour_map, id_map
+from cirn_dist.data.labelfiles import first_channel16, open_colours, open_label
 from cirn_dist.data.labels import Colour, UInt8Array
 from cirn_dist.data.matches import Item
 from cirn_dist.data.recipes import Recipe
@@ -23,7 +23,7 @@ from cirn_dist.data.stats import measure
 from cirn_dist.errors import CorruptSample, DataError
 
 _UNKNOWN = -1
-_EXACT = ("PNG", "BMP", "TIFF", "PPM", "GIF")
+_WIDE_FIX = "write them as 8-bit PNG; `encoding: first_channel16` reads SYNTHIA's 16-bit RGB"
 _ID_FIX = "say in the recipe's `ids` what it is: {id: class}, or {id: ignore}"
 _COLOUR_FIX = "say in the recipe's `colours` what it is: {class: [r, g, b]}, or {ignore: [r, g, b]}"
 Result = TypeVar("Result")
@@ -97,12 +97,12 @@ class Encoder:
         if encoding == "first_channel16":
             return _map_ids(first_channel16(data), id_map(self.form.ids, space))
         if encoding == "colour" or (encoding == "index_or_colour" and png_colour_type(data) in (2, 6)):
-            return _map_colours(_open_colours(data), colour_map(self.form.colours, space))
+            return _map_colours(open_colours(data), colour_map(self.form.colours, space))
         if png_bits(data) == 16:
-            raise CorruptSample("16 bits per pixel; this form's labels have 8")
+            raise CorruptSample("16 bits per pixel; this form's labels have 8", fix=_WIDE_FIX)
         if png_colour_type(data) in (2, 6):
             raise CorruptSample("a label in colours; this form's labels hold ids", fix="`encoding: colour` reads it")
-        return _map_ids(np.asarray(open_label(data)), id_map(self.form.ids, space))
+        return _map_ids(open_label(data), id_map(self.form.ids, space))
 
     def _decoded(self, path: Path, decode: Callable[[bytes], Result]) -> Result:
         try:
@@ -117,22 +117,6 @@ class Encoder:
 def png_colour_type(data: bytes) -> int | None:
     """Return a PNG's colour type: 0 grey, 2 RGB, 3 palette, 6 RGBA; None for other formats."""
     return data[25] if png_bits(data) is not None and len(data) > 25 else None
-
-
-def _open_colours(data: bytes) -> UInt8Array:
-    """Decode a label in colours, (H, W, 3); of a palette, its colours.
-
-    Raises:
-        CorruptSample: as `open_image`; a format that changes colours; a pixel that is not opaque, whose colour is
-            what the file says or what lies behind.
-    """
-    colours = np.asarray(open_image(data))
-    with Image.open(io.BytesIO(data)) as image:
-        if image.format not in _EXACT:
-            raise CorruptSample(f"a label in {image.format}, which may change colours", fix="write it as PNG")
-        if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-            raise CorruptSample("a label with transparent pixels", fix="write it without an alpha channel")
-    return colours
 
 
 def _map_ids(ids: UInt8Array, table: dict[int, int]) -> UInt8Array:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cirn_dist.data.decode import open_image, open_label
+from cirn_dist.data.decode import open_image
 from cirn_dist.data.files import atomic, file_sha256, read_json
 from cirn_dist.data.index import INDEX, LABEL, ShardSet, index_name, space_from_json
+from cirn_dist.data.labelfiles import open_label
 from cirn_dist.data.labels import IGNORE, LabelSpace, UInt8Array, label_space
 from cirn_dist.data.parallel import ordered_map
 from cirn_dist.data.records import Record, write_index
@@ -161,7 +162,7 @@ def _measured(task: _Task, places: npt.NDArray[np.uint64]) -> Iterator[Stats | N
 
         for sample in places:
             try:
-                ids = np.asarray(open_label(read(sample[label]))) if label is not None else None
+                ids = open_label(read(sample[label])) if label is not None else None
                 pixels = np.asarray(open_image(read(sample[image])))
             except CorruptSample:
                 yield None

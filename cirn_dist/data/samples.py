@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cirn_dist.data.decode import open_image, open_label
+from cirn_dist.data.decode import open_image
+from cirn_dist.data.labelfiles import open_label
 from cirn_dist.data.stats import Stats, measure
 
 
@@ -37,7 +38,7 @@ class LeftOut:
 def entry(key: str, sample: dict[str, bytes]) -> Entry:
     """Count an encoded sample's pixels by decoding it."""
     image = next(data for field, data in sample.items() if field.startswith("image."))
-    label = np.asarray(open_label(sample["label.png"])) if "label.png" in sample else None
+    label = open_label(sample["label.png"]) if "label.png" in sample else None
     return Entry(key, sample, measure(np.asarray(open_image(image)), label))
 
 

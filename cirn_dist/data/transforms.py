@@ -11,7 +11,8 @@ import torch
 from PIL import Image, ImageFilter
 from torch.nn import functional
 
-from cirn_dist.data.decode import open_image, open_label
+from cirn_dist.data.decode import may_be_turned, open_image
+from cirn_dist.data.labelfiles import open_label
 from cirn_dist.data.labels import IGNORE, UInt8Array
 from cirn_dist.errors import CorruptSample
 
@@ -42,14 +43,14 @@ class Transform(Protocol):
 
 
 def decode_image(data: bytes) -> UInt8Array:
-    """Decode an 8-bit image to RGB (H, W, 3).
+    """Decode an 8-bit image to RGB (H, W, 3), upright.
 
     JPEG goes to torchvision where it can: the same library below, so the same pixels, in two thirds of Pillow's time.
 
     Raises:
-        CorruptSample: empty, truncated, CMYK, 16-bit, or no image at all.
+        CorruptSample: as `open_image`.
     """
-    if decode_jpeg is None or not data.startswith(_JPEG):
+    if decode_jpeg is None or not data.startswith(_JPEG) or may_be_turned(data):
         return np.array(open_image(data))
     try:
         pixels = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8))
@@ -61,13 +62,7 @@ def decode_image(data: bytes) -> UInt8Array:
     return array
 
 
-def decode_label(data: bytes) -> UInt8Array:
-    """Decode a label map (H, W) of train ids.
-
-    Raises:
-        CorruptSample: empty, truncated, or not one 8-bit channel.
-    """
-    return np.array(open_label(data))
+decode_label = open_label
 
 
 @dataclass(frozen=True)
