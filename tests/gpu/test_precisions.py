@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -32,7 +33,8 @@ def losses(folder: Path, mini: Path, stage: str, *overrides: str, cpu: bool = Fa
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [json.loads(line) for line in (folder / stage / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == STEPS
-    return np.array([line["losses"][STAGES[stage]] for line in lines])
+    # fp16 passes over its first steps, whose losses nobody averages, while its scale is too large.
+    return np.array([line["losses"].get(STAGES[stage], math.nan) for line in lines])
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -40,7 +42,8 @@ def test_half_precision_follows_float32(stage: str, mini: Path, tmp_path: Path, 
     full = losses(tmp_path / "fp32", mini, stage, "engine.precision=fp32")
     for precision in ("bf16",) if REHEARSAL else ("bf16", "fp16"):
         half = losses(tmp_path / precision, mini, stage, f"engine.precision={precision}")
-        mean = float(np.mean(np.abs(half - full)) / full.mean())
+        assert np.isnan(half).sum() <= 10
+        mean = float(np.nanmean(np.abs(half - full)) / full.mean())
         end = float(abs(half[-10:].mean() - full[-10:].mean()) / full[-10:].mean())
         figures.put(
             "losses in half precision, relative to fp32", **{f"{stage}, {precision}": {"mean": mean, "end": end}}
