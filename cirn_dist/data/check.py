@@ -1,4 +1,4 @@
-"""Checking one sample of a shard set completely: its bytes, its decoding, its label values."""
+"""Checking one sample of a shard set completely: its bytes, its decoding, its label's size and values."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cirn_dist.data.index import LABEL, ShardSet
 from cirn_dist.data.labelfiles import open_label
 from cirn_dist.data.labels import IGNORE, UInt8Array
 from cirn_dist.data.samples import Entry
+from cirn_dist.data.sizes import assert_fits, kept_size
 from cirn_dist.data.stats import measure
 from cirn_dist.errors import CorruptSample, DataError
 
@@ -51,6 +52,7 @@ def check_sample(shards: ShardSet, i: int) -> Entry | Bad:
         if shards.has_labels:
             field = LABEL
             label = open_label(sample[LABEL])
+            assert_fits(image.shape, label.shape, kept_size(shards, sample))
             _refuse_unknown(label, shards.label_space.num_classes if shards.label_space else IGNORE)
     except DataError as error:
         return Bad(name, key or f"sample {shards.locate(i)[1]}", field, error.what)

@@ -57,7 +57,7 @@ def opened(data: bytes) -> ImageFile.ImageFile:
 
 
 def orientation(image: Image.Image) -> int:
-    """Return how a loaded picture's EXIF or XMP says it is to be turned, 1 to 8; 1 is upright, and where it says none.
+    """Return how a picture's EXIF or XMP says it is to be turned, 1 to 8; 1 is upright, and where it says none.
 
     A tag block that cannot be read turns nothing, as in viewers.
     """
@@ -66,6 +66,17 @@ def orientation(image: Image.Image) -> int:
     except (*UNREADABLE, KeyError, TypeError):
         return 1
     return int(turn) if turn in range(1, 9) else 1
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Return a picture's height and width as it is shown; of JPEG and WebP the header is enough.
+
+    Raises:
+        CorruptSample: as `opened`.
+    """
+    image = opened(data)
+    width, height = image.size
+    return (width, height) if orientation(image) > 4 else (height, width)
 
 
 def may_be_turned(jpeg: bytes) -> bool:

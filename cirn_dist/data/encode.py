@@ -19,6 +19,7 @@ from cirn_dist.data.labels import Colour, UInt8Array
 from cirn_dist.data.matches import Item
 from cirn_dist.data.recipes import Recipe
 from cirn_dist.data.samples import Entry, LeftOut, json_field
+from cirn_dist.data.sizes import misfit
 from cirn_dist.data.stats import measure
 from cirn_dist.errors import CorruptSample, DataError
 
@@ -63,10 +64,8 @@ class Encoder:
         if item.label is None:
             return self._encode(item, image, None)
         label = self._decoded(item.label, self._train_ids)
-        if label.shape != (image.height, image.width):
-            found, expected = f"{label.shape[1]}x{label.shape[0]}", f"{image.width}x{image.height}"
-            return LeftOut(item.source, f"its label map is {found}, the image {expected}")
-        return self._encode(item, image, label)
+        found = misfit((image.height, image.width), label.shape)
+        return LeftOut(item.source, found) if found else self._encode(item, image, label)
 
     def _encode(self, item: Item, image: Image.Image, label: UInt8Array | None) -> Entry:
         original = image.size

@@ -17,12 +17,14 @@ from cirn_dist.data.labelfiles import open_label
 from cirn_dist.data.labels import IGNORE, LabelSpace, UInt8Array, label_space
 from cirn_dist.data.parallel import ordered_map
 from cirn_dist.data.records import Record, write_index
+from cirn_dist.data.sizes import misfit
 from cirn_dist.data.stats import Stats, measure, total
 from cirn_dist.data.tars import index_tar, key_at
 from cirn_dist.errors import ConfigError, CorruptSample, DataError
 
 Progress = Callable[[int, int], None]
 _CANONICAL = {"jpg": "image.jpg", "jpeg": "image.jpg", "png": "image.png", "webp": "image.webp"}
+_MOST_UNUSABLE = 0.1  # as many as packing leaves out
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -47,17 +49,19 @@ def index_foreign(
 
     Raises:
         ConfigError: no such field, or more than one that may hold the images; labels without a space.
-        DataError: no tars; compressed, truncated or unsafe tars; keys twice; fields missing; unknown train ids.
+        DataError: no tars; compressed, truncated or unsafe tars; keys twice; fields missing; unknown train ids; more
+            than a tenth of the samples cannot be decoded, or have a label of another size.
     """
     folder = Path(folder)
     tars = _tars(folder)
     roles = _roles(folder, tars[0], image, label, space)
     tasks = [_Task(tar, roles) for tar in tars]
-    records = []
+    records: list[Record] = []
     for done, record in enumerate(ordered_map(_index, tasks, workers), start=1):
         records.append(record)
         if progress:
             progress(done, len(tars))
+    unusable = _told(folder, records)
     members = {canonical: field for field, canonical in roles.fields.items()}
     write_index(
         folder,
@@ -66,7 +70,8 @@ def index_foreign(
         members=members,
         label_space=roles.space,
         left_out=[],
-        made={"indexed": True, "unreadable": sum(record["unreadable"] for record in records)},
+        made={"indexed": True, "unreadable": sum(len(record["unreadable"]) for record in records)},
+        notes=unusable,
     )
     return ShardSet.open(folder)
 
@@ -137,7 +142,8 @@ def _index(task: _Task) -> Record:
     with atomic(index_path) as file:
         np.save(file, places, allow_pickle=False)
     stats = list(_measured(task, places))
-    whole = [one for one in stats if one is not None]
+    whole = [one for one in stats if isinstance(one, Stats)]
+    bad = {i: one for i, one in enumerate(stats) if isinstance(one, str)}
     return {
         "name": task.tar.name,
         "samples": len(places),
@@ -145,12 +151,12 @@ def _index(task: _Task) -> Record:
         "sha256": file_sha256(task.tar),
         "idx_sha256": file_sha256(index_path),
         "stats": total(whole).to_json(),
-        "unreadable": len(stats) - len(whole),
+        "unreadable": [f"{task.tar.name} [{_key(task.tar, places[i])}] {reason}" for i, reason in bad.items()],
     }
 
 
-def _measured(task: _Task, places: npt.NDArray[np.uint64]) -> Iterator[Stats | None]:
-    """Count each sample's pixels; None where it cannot be decoded, which training will name, count and replace."""
+def _measured(task: _Task, places: npt.NDArray[np.uint64]) -> Iterator[Stats | str]:
+    """Count each sample's pixels; the reason where it cannot be used, which training will name, count and replace."""
     columns = list(task.roles.fields.values())
     image = next(place for place, field in enumerate(columns) if field.startswith("image."))
     label = columns.index(LABEL) if LABEL in columns else None
@@ -164,15 +170,36 @@ def _measured(task: _Task, places: npt.NDArray[np.uint64]) -> Iterator[Stats | N
             try:
                 ids = open_label(read(sample[label])) if label is not None else None
                 pixels = np.asarray(open_image(read(sample[image])))
-            except CorruptSample:
-                yield None
+            except CorruptSample as error:
+                yield error.what
                 continue
             if ids is not None:
-                _refuse_unknown(task, ids, int(sample[:, 0].min()))
-            yield measure(pixels, ids)
+                _refuse_unknown(task, ids, sample)
+            found = "" if ids is None else misfit(pixels.shape, ids.shape)
+            yield found or measure(pixels, ids)
 
 
-def _refuse_unknown(task: _Task, ids: UInt8Array, offset: int) -> None:
+def _told(folder: Path, records: list[Record]) -> list[str]:
+    """Return a line on the samples that cannot be used; none where all can.
+
+    Raises:
+        DataError: they are more than a tenth: not single samples are wrong, but the set or what was said of it.
+    """
+    bad = [one for record in records for one in record["unreadable"]]
+    if not bad:
+        return []
+    total = sum(record["samples"] for record in records)
+    told = f"{len(bad):,} of {total:,} samples cannot be used, first {bad[0]}"
+    if len(bad) > _MOST_UNUSABLE * total:
+        raise DataError(told, where=folder, fix="write the tars anew, or name other fields")
+    return [f"{told}; training replaces them by others, verify names them"]
+
+
+def _key(tar: Path, sample: npt.NDArray[np.uint64]) -> str:
+    return key_at(tar, int(sample[:, 0].min()), 0)
+
+
+def _refuse_unknown(task: _Task, ids: UInt8Array, sample: npt.NDArray[np.uint64]) -> None:
     """Refuse the whole set: a wrong label space is in every sample, and no loss may see such an id."""
     space = task.roles.space
     values: Any = np.unique(ids)
@@ -180,6 +207,6 @@ def _refuse_unknown(task: _Task, ids: UInt8Array, offset: int) -> None:
     if unknown.size:
         raise DataError(
             f"train id {int(unknown[0])} is not in {space.name if space else 'the label space'}",
-            where=f"{task.tar} [{key_at(task.tar, offset, 0)}]",
+            where=f"{task.tar} [{_key(task.tar, sample)}]",
             fix="name the right label space, or write train ids",
         )

@@ -12,8 +12,10 @@ from PIL import Image, ImageFilter
 from torch.nn import functional
 
 from cirn_dist.data.decode import may_be_turned, open_image
+from cirn_dist.data.index import LABEL, Sample
 from cirn_dist.data.labelfiles import open_label
 from cirn_dist.data.labels import IGNORE, UInt8Array
+from cirn_dist.data.sizes import assert_fits, original_size
 from cirn_dist.errors import CorruptSample
 
 try:
@@ -24,7 +26,6 @@ except (ImportError, RuntimeError):  # announced for removal since 0.29; Runtime
 _JPEG = b"\xff\xd8"
 Draws = npt.NDArray[np.float64]
 Tensors = dict[str, Any]
-Sample = dict[str, bytes]
 _MIRROR, _SCALE, _LEFT, _TOP, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _BLUR, _RADIUS = range(10)
 _GREY = np.array([0.299, 0.587, 0.114])
 
@@ -98,9 +99,9 @@ class SegmentationTransform:
         Labels are widened to int64 on the device: eight times less to move.
 
         Raises:
-            CorruptSample: an image or label that cannot be decoded; names the field.
+            CorruptSample: an image or label that cannot be decoded, or a label of another size; names the field.
         """
-        pixels, label = _decode(sample)
+        pixels, label = self._decode(sample)
         if label is not None and self.relabel is not None:
             label = np.frombuffer(self.relabel, np.uint8)[label]
         if self.jitter or self.blur:
@@ -119,6 +120,21 @@ class SegmentationTransform:
         if self.crop is None and (self.scales != (1.0,) or self.width is not None):
             tensors["size"] = size
         return tensors
+
+    def _decode(self, sample: Sample) -> tuple[UInt8Array, UInt8Array | None]:
+        """Decode both; a label that kept the size before packing is no matter where nothing is cut out."""
+        field = next(name for name in sample if name.startswith("image."))
+        try:
+            pixels = decode_image(sample[field])
+            field = LABEL
+            if field not in sample:
+                return pixels, None
+            label = decode_label(sample[field])
+            if label.shape != pixels.shape[:2]:
+                assert_fits(pixels.shape, label.shape, original_size(sample) if self.crop is None else None)
+            return pixels, label
+        except CorruptSample as error:
+            raise CorruptSample(error.what, where=field) from error
 
     def _recolour(self, image: Image.Image, draws: Draws) -> Image.Image:
         if self.jitter:
@@ -160,16 +176,6 @@ def colour_matrix(
     offset = -contrast * mean
     linear, offset = (1 + brightness) * (1 + contrast) * linear, (1 + brightness) * offset
     return tuple(float(value) for row in np.column_stack([linear, np.full(3, offset)]) for value in row)
-
-
-def _decode(sample: Sample) -> tuple[UInt8Array, UInt8Array | None]:
-    field = next(name for name in sample if name.startswith("image."))
-    try:
-        image = decode_image(sample[field])
-        field = "label.png"
-        return image, decode_label(sample[field]) if field in sample else None
-    except CorruptSample as error:
-        raise CorruptSample(error.what, where=field) from error
 
 
 def _box(size: tuple[int, int], crop: tuple[int, int], draws: Draws) -> tuple[int, int, int, int]:

@@ -45,8 +45,8 @@ def count(run: Run, segmenter: Segmenter, labelled: ShardSet, pause: str | None 
     for indices in dealt(run, batches(labelled, size), pause):
         for images in read_images(labelled, indices, size, runtime.device):
             logits = predict(run, segmenter, images.pixels)
-            for one, sample in zip(logits, images.samples, strict=True):
-                label = label_of(sample, table)
+            for at, one in enumerate(logits):
+                label = label_of(images, at, table)
                 total += confusion(label_map(one, label.shape), label, classes)
     counts: Confusion = runtime.sum(torch.from_numpy(total)).cpu().numpy()
     return counts

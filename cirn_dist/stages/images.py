@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cirn_dist.data.index import Sample, ShardSet
+from cirn_dist.data.index import LABEL, Sample, ShardSet
 from cirn_dist.data.labels import mapping
+from cirn_dist.data.sizes import assert_fits, kept_size
 from cirn_dist.data.transforms import decode_image, decode_label
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import CorruptSample
@@ -23,11 +24,13 @@ class Images:
     """Some images of a shard set of one size.
 
     Attributes:
+        shards: the set.
         indices: their places in the set.
         samples: their fields as stored.
         pixels: float32 (N, 3, H, W) in [-1, 1].
     """
 
+    shards: ShardSet
     indices: Sequence[int]
     samples: Sequence[Sample]
     pixels: Tensor
@@ -45,13 +48,13 @@ def read_images(shards: ShardSet, indices: Sequence[int], batch: int, device: to
         except CorruptSample as error:
             raise shards.corrupt(index, error.what, shards.image_field) from error
         if arrays and (len(arrays) == batch or array.shape != arrays[0].shape):
-            yield Images(places, samples, _pixels(arrays, device))
+            yield Images(shards, places, samples, _pixels(arrays, device))
             places, samples, arrays = [], [], []
         places.append(index)
         samples.append(sample)
         arrays.append(array)
     if arrays:
-        yield Images(places, samples, _pixels(arrays, device))
+        yield Images(shards, places, samples, _pixels(arrays, device))
 
 
 def batches(shards: ShardSet, size: int) -> list[range]:
@@ -75,9 +78,18 @@ def dealt(run: Run, groups: Sequence[Sequence[int]], where: str | None) -> Itera
             run.pause_point(where)
 
 
-def label_of(sample: Sample, table: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
-    """Return a sample's train ids, (H, W), through a table of `relabelling` if there is one."""
-    label = decode_label(sample["label.png"])
+def label_of(images: Images, at: int, table: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
+    """Return the train ids of the sample at place `at`, (H, W), through a table of `relabelling` if there is one.
+
+    Raises:
+        CorruptSample: it cannot be decoded, or its size is neither the image's nor what that was before packing.
+    """
+    sample = images.samples[at]
+    try:
+        label = decode_label(sample[LABEL])
+        assert_fits(images.pixels.shape[-2:], label.shape, kept_size(images.shards, sample))
+    except CorruptSample as error:
+        raise images.shards.corrupt(images.indices[at], error.what, LABEL) from error
     return label if table is None else table[label]
 
 

@@ -39,7 +39,7 @@ def measure_quality(run: Run, source: ShardSet, target: ShardSet, cir: ShardSet)
     same = torch.zeros(2, dtype=torch.float64)
     table = relabelling(run, source, "source")
     for original, translated in zip(_images(run, source, count), _images(run, cir, count), strict=True):
-        label = label_of(original.samples[0], table)
+        label = label_of(original, 0, table)
         agree = before.judge(original, label) == after.judge(translated, label)
         same += torch.tensor([float(agree.sum()), float(agree.size)])
     for image in _images(run, target, count):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image
-
+from cirn_dist.data.decode import upright_size
 from cirn_dist.data.index import LABEL, Sample, ShardSet
+from cirn_dist.data.sizes import Size, kept_size, misfit
 from cirn_dist.engine.run import Run
-from cirn_dist.errors import DataError
+from cirn_dist.errors import CorruptSample, DataError
 from cirn_dist.stages.derived import derive_set
+from cirn_dist.stages.images import spread_over
+
+_LOOKED_AT = 100
 
 
 def readymade(run: Run, source: ShardSet, path: Path) -> ShardSet:
@@ -35,6 +37,7 @@ def readymade(run: Run, source: ShardSet, path: Path) -> ShardSet:
         )
     order = run.runtime.on_main(lambda: _order(source, images))
     if images.has_labels and order == list(range(len(source))):
+        run.runtime.on_main(lambda: _assert_some_fit(images))
         return images
 
     def samples(indices: range) -> Iterator[tuple[str, Sample]]:
@@ -44,7 +47,7 @@ def readymade(run: Run, source: ShardSet, path: Path) -> ShardSet:
             joined = kept | {images.image_field: translated[images.image_field]}
             if images.has_labels:
                 joined[LABEL] = translated[LABEL]
-            _assert_one_size(images, order[index], joined)
+            _assert_fits(images, order[index], joined, None if images.has_labels else kept_size(source, sample))
             yield source.key(index), joined
 
     made = {"by": "readymade", "images": images.fingerprint}
@@ -67,12 +70,18 @@ def _order(source: ShardSet, images: ShardSet) -> Sequence[int]:
     return [places[key] for key in keys]
 
 
-def _assert_one_size(images: ShardSet, index: int, sample: Sample) -> None:
-    sizes = [Image.open(io.BytesIO(sample[field])).size for field in (images.image_field, LABEL)]
-    if sizes[0] != sizes[1]:
-        image, label = ("x".join(map(str, size)) for size in sizes)
-        raise DataError(
-            f"the image is {image}, its label {label}",
-            where=f"{images.path} [{images.key(index)}]",
-            fix="pack the translated images at data.source.size",
-        )
+def _assert_some_fit(images: ShardSet) -> None:
+    """Look at samples spread over a set that is used where it lies; the stages that train on it look at each."""
+    for index in spread_over(len(images), _LOOKED_AT):
+        sample = images.read(index)
+        _assert_fits(images, index, sample, kept_size(images, sample))
+
+
+def _assert_fits(images: ShardSet, index: int, sample: Sample, original: Size | None) -> None:
+    try:
+        found = misfit(upright_size(sample[images.image_field]), upright_size(sample[LABEL]), original)
+    except CorruptSample as error:
+        raise images.corrupt(index, error.what) from error
+    if found:
+        where = f"{images.path} [{images.key(index)}]"
+        raise DataError(found, where=where, fix="pack the translated images at data.source.size")

@@ -85,13 +85,12 @@ def write_panels(run: Run, stage: str, segmenter: Segmenter, images: ShardSet) -
     if not run.runtime.main:
         return
     for chosen in read_images(images, spread_over(len(images), run.config.evaluate.panels), 1, run.runtime.device):
-        index, sample = chosen.indices[0], chosen.samples[0]
-        folder = run.folder / "panels" / f"{index:06d}"
+        folder = run.folder / "panels" / f"{chosen.indices[0]:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         to_image(chosen.pixels[0]).save(folder / "target.png")
         height, width = chosen.pixels.shape[-2:]
         if images.has_labels:
-            label = Image.fromarray(label_of(sample, relabelling(run, images, "target")))
+            label = Image.fromarray(label_of(chosen, 0, relabelling(run, images, "target")))
             label.resize((width, height), Image.Resampling.NEAREST).save(folder / "label.png")
         predicted = label_map(predict(run, segmenter.eval(), chosen.pixels)[0], (height, width))
         Image.fromarray(predicted).save(folder / f"{stage}.png")

@@ -10,7 +10,7 @@ import pytest
 from launching import ROOT, launch
 
 from cirn_dist.data.index import ShardSet
-from cirn_dist.stages.images import label_of
+from cirn_dist.data.transforms import decode_label
 
 RULES = ("bdl", "crst", "iast", "fixed")
 
@@ -33,7 +33,7 @@ def test_two_ranks_write_the_labels_of_one(rule: str, made: dict[int, Path]) -> 
     assert [shard["sha256"] for shard in one.shards] == [shard["sha256"] for shard in two.shards]
     first, second = (json.loads((made[r] / rule / "pseudo_label/summary.json").read_text()) for r in (1, 2))
     assert first == second
-    labels = np.stack([label_of(one.read(i)) for i in range(len(one))])
+    labels = np.stack([decode_label(one.read(i)["label.png"]) for i in range(len(one))])
     assert 0.02 < (labels == 255).mean() < 0.98, "some pixels are kept and some are not"
 
 

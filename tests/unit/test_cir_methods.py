@@ -144,7 +144,10 @@ def test_a_labelled_set_in_the_sources_order_is_used_where_it_lies(domains: Doma
     ("changes", "message"),
     [
         ({"keys": [f"other-{i}" for i in range(10)]}, r"it lacks 10, first '.*' and has 10 others, first 'other-0'"),
-        ({"size": (24, 20)}, r"the image is 24x20, its label 48x40; pack the translated images at data.source.size"),
+        (
+            {"size": (24, 20)},
+            r"its label map is 48x40, the image 24x20; pack the translated images at data.source.size",
+        ),
         ({"space": label_space("cityscapes19")}, r"its labels are cityscapes19, the source's camvid11"),
     ],
 )

@@ -176,9 +176,10 @@ def test_truncated_tars_are_refused(tmp_path, left):
 
 
 def test_an_image_that_cannot_be_decoded_is_left_to_verify_and_training(tmp_path):
-    folder = tar(tmp_path / "t/x.tar", [("a.jpg", IMAGE), ("b.jpg", b""), ("c.jpg", jpeg(picture(1), "CMYK"))])
+    good = [(f"a{number}.jpg", IMAGE) for number in range(18)]
+    folder = tar(tmp_path / "t/x.tar", [*good, ("b.jpg", b""), ("c.jpg", jpeg(picture(1), "CMYK"))])
     shards = index_foreign(folder)
-    assert len(shards) == 3
+    assert len(shards) == 20
     assert shards.meta["made"]["unreadable"] == 2
 
 

@@ -16,7 +16,7 @@ from cirn_dist.data.index import ShardSet, index_name
 from cirn_dist.data.labels import label_space
 from cirn_dist.data.processes import fork_server
 from cirn_dist.data.records import write_index
-from cirn_dist.data.samples import Entry
+from cirn_dist.data.samples import Entry, json_field
 from cirn_dist.data.stats import Stats
 from cirn_dist.data.stream import Plan, Stream, loader
 from cirn_dist.data.transforms import SegmentationTransform
@@ -193,9 +193,9 @@ def test_images_of_different_sizes_need_single_micro_batches(shards):
         list(loader(streams, Plan(8, micro_batch=8), first_step=0, last_step=1))
 
 
-def test_labels_may_keep_their_own_size(tmp_path):
+def test_labels_may_keep_the_size_before_packing(tmp_path):
     big = encode_label(labels(0, [1, 2], 48, 32))
-    write_shard(tmp_path, "s", [("a", {**sample(0), "label.png": big})])
+    write_shard(tmp_path, "s", [("a", {**sample(0), "label.png": big, "json": json_field({"size": [48, 32]})})])
     shards = finish(tmp_path, ["s"], name="val", label_space=label_space("camvid11"))
     out = stream(shards, SegmentationTransform())[0]
     assert out["image"].shape == (3, 16, 24)
