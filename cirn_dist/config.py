@@ -303,7 +303,9 @@ class SelfTrain(SegmenterTraining):
     init: Init = "adapt"
     source_weight: float = Field(0.0, ge=0, description="weight of the CIR's own cross-entropy; eq. 9 has none")
     lambda_adv: float = Field(0.0, ge=0, description="stage 2's adversarial term, kept on; eq. 9 has none")
-    lambda_kld: float = Field(0.0, ge=0, description="penalty on confidence where there is a label: CRST, IAST 0.1")
+    lambda_kld: float = Field(
+        0.0, ge=0, description="confidence penalty where labelled: CRST 0.01 (paper 0.1), IAST 0.1"
+    )
     lambda_entropy: float = Field(0.0, ge=0, description="entropy where there is no label; IAST 3")
 
 

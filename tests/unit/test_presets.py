@@ -48,7 +48,7 @@ def test_the_presets_of_stage_3_are_their_codes(tmp_path: Path) -> None:
     assert (bdl.self_train.init, bdl.self_train.source_weight, bdl.self_train.lambda_adv) == ("pretrained", 1, 0.001)
     growth = (crst.pseudo_label.portion, crst.pseudo_label.portion_growth, crst.pseudo_label.portion_max)
     assert (crst.pseudo_label.rule, *growth, crst.pseudo_label.rounds) == ("crst", 0.2, 0.05, 0.5, 3)
-    assert (crst.self_train.lr, crst.self_train.power, crst.self_train.lambda_kld) == (5e-5, 0, 0.1)
+    assert (crst.self_train.lr, crst.self_train.power, crst.self_train.lambda_kld) == (5e-5, 0, 0.01)
     constants = (iast.pseudo_label.alpha, iast.pseudo_label.beta, iast.pseudo_label.gamma)
     assert (iast.pseudo_label.rule, *constants) == ("iast", 0.2, 0.9, 8)
     assert (iast.self_train.lambda_kld, iast.self_train.lambda_entropy) == (0.1, 3)
