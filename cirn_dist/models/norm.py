@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cirn_dist.errors import DataError
+from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.precision import uses_cuda, wide
 
 Mode = Literal["sync", "batch", "frozen"]
@@ -59,22 +59,46 @@ class FrozenBatchNorm(nn.BatchNorm2d):
     """BatchNorm2d that keeps and uses its running statistics in train mode too; its affine parameters still train."""
 
     def train(self, mode: bool = True) -> FrozenBatchNorm:
-        """Stay in eval mode whatever is asked."""
-        super().train(False)
+        """Stay in eval mode whatever is asked; only what it holds, as a dropout, follows."""
+        super().train(mode)
+        self.training = False
         return self
+
+
+class _Activated(nn.Module):
+    """What timm's BatchNormAct2d does beside normalising: its dropout, then its activation."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise as the kind of batch norm that it is mixed into, drop, activate."""
+        return cast(Tensor, self.act(self.drop(super().forward(x))))
+
+
+_KINDS: tuple[type[_BatchNorm], ...] = (nn.SyncBatchNorm, PortableSyncBatchNorm, nn.BatchNorm2d, FrozenBatchNorm)
+_ACTIVATED: dict[type[_BatchNorm], type[_BatchNorm]] = {
+    kind: type(f"Activated{kind.__name__}", (_Activated, kind), {"__doc__": _Activated.__doc__}) for kind in _KINDS
+}
+_PLAIN = (_BatchNorm.forward, nn.SyncBatchNorm.forward, PortableSyncBatchNorm.forward)
+_TIMMS = ("BatchNormAct2d.forward", "SyncBatchNormAct.forward")
 
 
 def convert(module: Module, mode: Mode) -> Module:
     """Replace every batch norm in the module, itself included, and return it.
 
-    Parameters and buffers stay the same objects under the same names: checkpoints and optimizers remain valid.
+    Parameters and buffers stay the same objects under the same names: checkpoints and optimizers remain valid. So do
+    hooks, and the dropout and activation of timm's norms.
 
     Args:
         module: any network; changed in place.
         mode: statistics over all ranks (`sync`), of the rank's own batch (`batch`), or the running ones (`frozen`).
+
+    Raises:
+        ConfigError: a batch norm of another number of dimensions, or of a class whose forward would be lost.
     """
     if isinstance(module, _BatchNorm):
-        return cast(Module, _replaced(module, _kind(mode)))
+        return cast(Module, _replaced(module, mode))
     for name, child in module.named_children():
         setattr(module, name, convert(child, mode))
     return module
@@ -166,10 +190,29 @@ def _kind(mode: Mode) -> type[_BatchNorm]:
     return nn.BatchNorm2d if mode == "batch" else FrozenBatchNorm
 
 
-def _replaced(norm: _BatchNorm, kind: type[_BatchNorm]) -> _BatchNorm:
-    new = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-    new._parameters, new._buffers = norm._parameters, norm._buffers
-    return new.train(norm.training)
+def _replaced(norm: _BatchNorm, mode: Mode) -> _BatchNorm:
+    if not isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm):
+        raise _unknown(norm, "it normalises no images")
+    kind = _kind(mode)
+    if isinstance(norm, _Activated) or _is_timms(norm):
+        kind = _ACTIVATED[kind]
+    elif type(norm).forward not in _PLAIN:
+        raise _unknown(norm, "its own forward would be lost")
+    new = kind(norm.num_features)
+    new.__dict__.update(norm.__dict__)  # its numbers and tensors, and what its class added
+    new.training = norm.training and mode != "frozen"
+    return new
+
+
+def _is_timms(norm: nn.Module) -> bool:
+    """Whether a norm's forward is timm's: normalise, drop, activate. Classes of timm's that refine it are not."""
+    forward = type(norm).forward
+    return forward.__module__.split(".")[0] == "timm" and forward.__qualname__ in _TIMMS
+
+
+def _unknown(norm: _BatchNorm, reason: str) -> ConfigError:
+    name = f"{type(norm).__module__}.{type(norm).__qualname__}"
+    return ConfigError(f"cannot convert {name}: {reason}", fix="build the network with torch's BatchNorm2d")
 
 
 def _moments(x: Tensor) -> Tensor:

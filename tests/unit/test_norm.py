@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cirn_dist.errors import DataError
+from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.models.norm import (
     FrozenBatchNorm,
     PortableSyncBatchNorm,
     average_running_stats,
+    batch_norms,
     convert,
     freeze_affine,
     reestimate_statistics,
@@ -55,6 +56,100 @@ def test_sync_is_native_where_there_is_cuda(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_convert_of_a_norm_itself_returns_the_new_one() -> None:
     assert type(convert(nn.BatchNorm2d(3), "frozen")) is FrozenBatchNorm
+
+
+class BatchNormAct2d(nn.BatchNorm2d):
+    """What timm's is: a batch norm whose forward also drops and activates."""
+
+    def __init__(self, channels: int, **options: object) -> None:
+        super().__init__(channels, **options)
+        self.drop, self.act = nn.Dropout(0.5), nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+        )
+        return self.act(self.drop(x))
+
+
+BatchNormAct2d.forward.__module__ = "timm.layers.norm_act"
+
+
+def activated() -> nn.Sequential:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct2d(4, momentum=0.3, eps=1e-3), nn.Conv2d(4, 2, 1))
+    nn.init.uniform_(model[1].weight)
+    nn.init.uniform_(model[1].running_mean)
+    return model
+
+
+@pytest.mark.parametrize("mode", ["batch", "frozen", "sync"])
+def test_a_norm_that_also_drops_and_activates_does_so_after_conversion(mode, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    before, after = activated(), convert(activated(), mode)
+    assert list(after.state_dict()) == list(before.state_dict())
+    assert (after[1].momentum, after[1].eps) == (0.3, 1e-3)
+    after = convert(after, mode)  # as AdaBN does of a network already converted
+    x = images(5)
+    for train in (False, True):
+        before.train(train)
+        after.train(train)
+        if mode == "frozen":
+            before[1].training = False  # its dropout trains on
+        torch.manual_seed(1)
+        expected = before(x)
+        torch.manual_seed(1)
+        torch.testing.assert_close(after(x), expected, rtol=0, atol=0)
+        torch.testing.assert_close(after[1].running_var, before[1].running_var, rtol=0, atol=0)
+    assert [type(norm) for norm in batch_norms(after)] == [type(after[1])]
+    assert isinstance(
+        after[1], {"batch": nn.BatchNorm2d, "frozen": FrozenBatchNorm, "sync": PortableSyncBatchNorm}[mode]
+    )
+
+
+def test_adabn_of_a_norm_that_activates_keeps_the_activation() -> None:
+    model = convert(activated(), "sync").eval()
+    plain = nn.Sequential(*model)
+    renormalised = reestimate_statistics(plain, [images(4, seed) for seed in range(2)])
+    seen = torch.cat([model[0](images(4, seed)) for seed in range(2)]).detach()
+    torch.testing.assert_close(renormalised[1].running_mean, seen.mean((0, 2, 3)))
+    x = images(3, 7)
+    normalised = nn.functional.batch_norm(
+        model[0](x), seen.mean((0, 2, 3)), seen.var((0, 2, 3)), model[1].weight, model[1].bias, eps=1e-3
+    )
+    torch.testing.assert_close(renormalised[:2](x), normalised * normalised.sigmoid())
+
+
+def test_hooks_of_a_norm_stay() -> None:
+    model, seen = net(), []
+    model[1].register_forward_hook(lambda *_: seen.append(1))
+    convert(model, "frozen")(images(2))
+    assert seen == [1]
+
+
+class Halved(nn.BatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) / 2
+
+
+class BatchNormAct2dOfOthers(BatchNormAct2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+@pytest.mark.parametrize(
+    ("norm", "reason"),
+    [
+        (Halved(3), r"Halved: its own forward would be lost"),
+        (BatchNormAct2dOfOthers(3), r"BatchNormAct2dOfOthers: its own forward would be lost"),
+        (nn.BatchNorm1d(3), r"torch\.nn\.modules\.batchnorm\.BatchNorm1d: it normalises no images"),
+        (nn.BatchNorm3d(3), r"BatchNorm3d: it normalises no images"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["batch", "frozen", "sync"])
+def test_a_norm_that_would_become_another_is_refused_by_name(norm, reason, mode) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        convert(nn.Sequential(nn.Conv2d(3, 3, 1), norm), mode)
 
 
 def test_frozen_uses_and_keeps_running_statistics_in_train_mode() -> None:
