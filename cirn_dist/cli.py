@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json as json_module
 import logging
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -97,11 +98,22 @@ def import_weights(
 
 
 @app.command()
-def scripts() -> None:
+def scripts(
+    to: Annotated[
+        Path | None, typer.Option(help="Copy them there first: out of a container's image, to a host.")
+    ] = None,
+) -> None:
     """Print the folder of the launch scripts, e.g. for sbatch $(cirn-dist scripts)/slurm/pipeline.sbatch."""
     from cirn_dist.resources import folder
 
-    print(folder("launch"))
+    found = folder("launch")
+    if to is not None:
+        try:
+            found = Path(shutil.copytree(found, to, dirs_exist_ok=True))
+        except OSError as error:
+            what = f"cannot be written: {error.strerror or error}"
+            raise CirnError(what, where=to, fix="choose another folder") from error
+    print(found)
 
 
 def main() -> None:

@@ -13,16 +13,14 @@ done
   exit 2
 }
 shift
-command -v cirn-dist > /dev/null || {
-  echo "chain.sh: no cirn-dist on PATH: activate its environment first" >&2
-  exit 1
-}
-stages=$(cirn-dist run "$@" --dry-run) # the run's folder, then its stages
-script=$(cirn-dist scripts)/slurm/pipeline.sbatch
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$scripts/site.sh"
+use_site chain.sh
+stages=$(on_one_node "${program[@]}" run "$@" --dry-run) # the run's folder, then its stages
 after=()
 for stage in $(tail -n +2 <<< "$stages"); do
   job=$(sbatch --parsable --job-name="cirn-$stage" --kill-on-invalid-dep=yes "${after[@]}" "${options[@]}" \
-    "$script" "$@" --until "$stage")
+    "$scripts/pipeline.sbatch" "$@" --until "$stage")
   after=(--dependency="afterok:$job")
   echo "$job $stage"
 done

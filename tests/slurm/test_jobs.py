@@ -52,21 +52,37 @@ def test_preempted_and_requeued_it_is_the_undisturbed_run(cluster: Cluster, mini
     job = cluster.submit(SCRIPTS / "pipeline.sbatch", mini, "--out", "one")
     log, run = f"cirn-{job}.log", cluster.folder / "one"
     for restarts, stage in enumerate(("source", "adapt"), start=1):
-        cluster.wait(
-            lambda at=run / stage / "metrics.jsonl": at.is_file() or cluster.state(job) == "FAILED",
-            lambda: cluster.log(log),
-        )
-        cluster.call("scancel", "--signal=USR1", "--batch", job)
-        cluster.wait(lambda n=restarts: cluster.show(job)["Restarts"] == str(n), lambda: cluster.log(log))
-        cluster.wait(lambda: cluster.state(job) == "PENDING", lambda: cluster.log(log))
-        assert (run / "PREEMPTED").read_text().startswith("STOP\n")
-        assert not (run / "STOP").exists()
-        time.sleep(2)  # a start in the second of the requeue is refused: the old start's credential is revoked in it
-        cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")  # SLURM would wait two minutes
+        _stop_and_requeue(cluster, job, log, run, stage, restarts)
     assert cluster.finished(job, log) == "COMPLETED", cluster.log(log)
     assert "start 3" in cluster.log(log), "one log for all starts"
     assert not (run / "PREEMPTED").exists()
     assert weights(run) == weights(finished_run)
+
+
+def test_a_container_a_setup_file_and_no_environment(cluster: Cluster, mini: Path, finished_run: Path) -> None:
+    """The host has no cirn-dist and a job gets no variable; the site's file alone says how it is started."""
+    folder = cluster.folder / "site"
+    folder.mkdir()
+    image = "\n".join(f"export {name}='{cluster.environment[name]}'" for name in ("PATH", "PYTHONPATH"))
+    apptainer = folder / "bin/apptainer"
+    apptainer.parent.mkdir()
+    apptainer.write_text(
+        f'#!/bin/bash -e\necho "$LOADED: $*" >> {folder}/calls\n'
+        f'[ "$1 $2 $3" = "exec --nv a.sif" ]\n{image}\nexec "${{@:4}}"\n'
+    )
+    apptainer.chmod(0o755)
+    module = f'[ -n "$UNSET" ]; false\nexport LOADED=cuda PATH={apptainer.parent}:/usr/bin:/bin\n'
+    (folder / "cirn-site.sh").write_text(f'{module}CIRN_PREFIX="apptainer exec --nv a.sif"\n')
+    words = ("--nodes=2", f"--chdir={folder}", SCRIPTS / "pipeline.sbatch", mini, "--out", "run")
+    job = int(cluster.call("sbatch", "--parsable", *words, SBATCH_EXPORT="NONE"))
+    log, run = f"site/cirn-{job}.log", folder / "run"
+    _stop_and_requeue(cluster, job, log, run, "source", restarts=1)
+    assert cluster.finished(job, log) == "COMPLETED", cluster.log(log)
+    assert json.loads((run / "run.json").read_text())["ranks"] == 2
+    assert_close(finished_run, run, "self_train", "segmenter")
+    calls = (folder / "calls").read_text().splitlines()
+    programs = [call.removeprefix("cuda: exec --nv a.sif ").split()[0] for call in calls]
+    assert programs == ["cirn-dist", "accelerate", "accelerate"] * 2, calls
 
 
 def test_an_array_of_three_is_collected_into_table_3(cluster: Cluster, mini: Path, cirn_dist: Command) -> None:
@@ -119,3 +135,17 @@ def test_what_is_wrong_is_said_in_one_line(cluster: Cluster, mini: Path) -> None
         assert cluster.finished(job, log) == "FAILED"
         assert message in cluster.log(log)
         assert cluster.log(log).count("\n") == 1, cluster.log(log)
+
+
+def _stop_and_requeue(cluster: Cluster, job: int, log: str, run: Path, stage: str, restarts: int) -> None:
+    """Stop a job in a stage as SLURM does near its end, see it requeued, and let it start at once."""
+    cluster.wait(
+        lambda: (run / stage / "metrics.jsonl").is_file() or cluster.state(job) == "FAILED", lambda: cluster.log(log)
+    )
+    cluster.call("scancel", "--signal=USR1", "--batch", job)
+    cluster.wait(lambda: cluster.show(job)["Restarts"] == str(restarts), lambda: cluster.log(log))
+    cluster.wait(lambda: cluster.state(job) == "PENDING", lambda: cluster.log(log))
+    assert (run / "PREEMPTED").read_text().startswith("STOP\n")
+    assert not (run / "STOP").exists()
+    time.sleep(2)  # a start in the second of the requeue is refused: the old start's credential is revoked in it
+    cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")  # SLURM would wait two minutes
