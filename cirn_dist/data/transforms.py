@@ -15,7 +15,7 @@ from cirn_dist.data.decode import may_be_turned, open_image
 from cirn_dist.data.index import LABEL, Sample
 from cirn_dist.data.labelfiles import open_label
 from cirn_dist.data.labels import IGNORE, UInt8Array
-from cirn_dist.data.sizes import assert_fits, original_size
+from cirn_dist.data.sizes import assert_fits, misfit, original_size
 from cirn_dist.errors import CorruptSample
 
 try:
@@ -122,7 +122,7 @@ class SegmentationTransform:
         return tensors
 
     def _decode(self, sample: Sample) -> tuple[UInt8Array, UInt8Array | None]:
-        """Decode both; a label that kept the size before packing is no matter where nothing is cut out."""
+        """Decode both."""
         field = next(name for name in sample if name.startswith("image."))
         try:
             pixels = decode_image(sample[field])
@@ -131,10 +131,20 @@ class SegmentationTransform:
                 return pixels, None
             label = decode_label(sample[field])
             if label.shape != pixels.shape[:2]:
-                assert_fits(pixels.shape, label.shape, original_size(sample) if self.crop is None else None)
+                self._assert_takes(pixels, label, sample)
             return pixels, label
         except CorruptSample as error:
             raise CorruptSample(error.what, where=field) from error
+
+    def _assert_takes(self, pixels: UInt8Array, label: UInt8Array, sample: Sample) -> None:
+        """Refuse a label of another size; one that kept the size before packing only where a crop is cut out."""
+        kept = original_size(sample)
+        if self.crop is not None and label.shape == kept:
+            told = misfit(pixels.shape, label.shape)
+            raise CorruptSample(
+                f"{told}: packed at their own size, labels are for scoring, or for training without a crop"
+            )
+        assert_fits(pixels.shape, label.shape, kept)
 
     def _recolour(self, image: Image.Image, draws: Draws) -> Image.Image:
         if self.jitter:

@@ -90,7 +90,7 @@ def test_the_stream_names_the_label_and_both_sizes(crop):
 def test_a_label_that_kept_its_size_is_taken_where_nothing_is_cut_out():
     whole = sample(1, (48, 32), original=(48, 32))
     assert SegmentationTransform(scales=(0.5,))(whole, np.zeros(10))["label"].shape == (32, 48)
-    with pytest.raises(CorruptSample, match="its label map is 48x32, the image 24x16"):
+    with pytest.raises(CorruptSample, match="48x32, the image 24x16: packed at their own size, labels are for"):
         SegmentationTransform(crop=(8, 8))(whole, np.zeros(10))
 
 
