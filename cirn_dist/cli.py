@@ -15,7 +15,7 @@ import typer
 import cirn_dist
 from cirn_dist.cli_bench import bench_scale
 from cirn_dist.cli_checkpoints import bench_checkpoint, checkpoints_app
-from cirn_dist.cli_doctor import doctor
+from cirn_dist.cli_doctor import doctor, fetch
 from cirn_dist.cli_paper import show_app, tables
 from cirn_dist.cli_run import Json, demo, run
 from cirn_dist.cli_shards import bench_app, pack, shards_app
@@ -49,6 +49,7 @@ def options(
 app.command()(demo)
 app.command()(run)
 app.command()(doctor)
+app.command()(fetch)
 app.command()(pack)
 bench_app.command("scale")(bench_scale)
 app.command()(tables)

@@ -1,4 +1,4 @@
-"""The command line's verb that looks before a run: doctor."""
+"""The command line's verbs before a run: doctor looks, fetch brings what a machine without a network cannot."""
 
 from __future__ import annotations
 
@@ -44,3 +44,18 @@ def doctor(
         show()
         show(memory_table(estimates, chosen, available))
     raise typer.Exit(1 if broken else 0)
+
+
+def fetch(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of one that ships.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+) -> None:
+    """Download the weights a configuration starts from, to where its run will look; $TORCH_HOME moves that."""
+    from cirn_dist.configfile import load
+    from cirn_dist.models.downloads import fetch as fetched
+
+    model = load(config, overrides or []).model
+    if model.segmenter is not None or model.weights != "imagenet":
+        print(f"nothing to download: it starts from {model.segmenter or model.weights or 'random weights'}")
+        return
+    print(fetched(model.backbone))

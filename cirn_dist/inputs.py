@@ -14,13 +14,14 @@ from cirn_dist.data.standin import Role, raw_of, recipe_of, roles, split_of, sta
 from cirn_dist.data.taught import assert_labels
 from cirn_dist.errors import DataError
 from cirn_dist.models.backbones import build_backbone
+from cirn_dist.models.downloads import fetch
 from cirn_dist.stages.parts import load_given, segmenter_of
 
 
 def check_inputs(config: Config, out: Path) -> None:
-    """Look at everything a run will read; nothing is written.
+    """Look at everything a run will read; nothing is written but torch's cache of downloads.
 
-    Weights are looked at until something is trained, and only files: a download is tried when it is needed.
+    Weights are looked at until something is trained, and those of ImageNet fetched: not after hours of packing.
 
     Args:
         out: the run's folder, which need not be there; what it has packed is compared when it is opened.
@@ -28,7 +29,7 @@ def check_inputs(config: Config, out: Path) -> None:
     Raises:
         ConfigError: a recipe, split, label space or packed set is not there or not what the settings say.
         DataError: a folder is missing, has no images of the split, or lacks labels.
-        CheckpointError: a weights file is missing, unsafe, or of another network.
+        CheckpointError: a weights file is missing, unsafe, or of another network, or cannot be downloaded.
     """
     space = run_space(config.data)
     for role in roles(config.data):
@@ -66,5 +67,7 @@ def _check_weights(config: Config) -> None:
     model = config.model
     if model.segmenter is not None:
         load_given(segmenter_of(config, world=1, with_acm=True), config, run_space(config.data))
-    elif model.weights not in (None, "imagenet"):
+    elif model.weights == "imagenet":
+        fetch(model.backbone)
+    elif model.weights is not None:
         build_backbone(model.backbone, model.weights)

@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from cirn_dist.errors import CheckpointError, ConfigError
+from cirn_dist.models.downloads import fetch
 from cirn_dist.models.resnet_caffe import resnet101_caffe
 from cirn_dist.models.tiny import Tiny
 from cirn_dist.models.weights import MatchReport, backbone_names, described, load_strictly, read_weights
@@ -73,7 +74,7 @@ def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
         raise ConfigError(f"no backbone '{name}'", fix=f"use one of {', '.join(get_args(BackboneName))}")
     backbone = _tiny() if name == "tiny" else _mobilenet() if name == "mobilenet_v2" else _resnet(name)
     if weights is not None:
-        state = _download(name) if weights == "imagenet" else _read(name, Path(weights))
+        state = _read(name, fetch(name) if weights == "imagenet" else Path(weights))
         backbone.loaded = load_strictly(backbone, state, where=weights, ignore=BEYOND_FEATURES)
     return backbone
 
@@ -125,16 +126,3 @@ def _read(name: str, file: Path) -> dict[str, Tensor]:
     if made_for != name:  # the two layouts of ResNet-101 have the same names and shapes
         raise CheckpointError(f"holds weights of {made_for}", where=file, fix=f"set model.backbone={made_for}")
     return backbone_names(read_weights(file))
-
-
-def _download(name: str) -> dict[str, Tensor]:
-    if name in ("tiny", "resnet101_caffe"):
-        raise ConfigError(f"torchvision has no ImageNet weights for {name}", fix="name a file, or null for none")
-    try:
-        weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1
-        state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot download ImageNet weights ({error})", where=name, fix="download them elsewhere and name the file"
-        ) from error
-    return state
