@@ -192,7 +192,7 @@ def _told(folder: Path, records: list[Record]) -> list[str]:
     told = f"{len(bad):,} of {total:,} samples cannot be used, first {bad[0]}"
     if len(bad) > _MOST_UNUSABLE * total:
         raise DataError(told, where=folder, fix="write the tars anew, or name other fields")
-    return [f"{told}; training replaces them by others, verify names them"]
+    return [f"{told}; training replaces them, rendering and scoring stop at them: repair leaves them out"]
 
 
 def _key(tar: Path, sample: npt.NDArray[np.uint64]) -> str:
