@@ -4,7 +4,7 @@ source "$scripts/site.sh"
 # cirn_job VERB ARGUMENTS...: run `cirn-dist VERB ARGUMENTS` on the job's nodes, one launcher on each, and see it
 # through. Returns 0 when the run has finished, 75 when it was stopped and saved and is not requeued, else its error.
 cirn_job() {
-  local run="" ranks launcher address port step asked=no code=0
+  local run="" ranks launcher address port logs step asked=no code=0
   unset SLURM_EXPORT_ENV # else srun hands on what sbatch's --export did, and not what is set here
   use_site "$SLURM_JOB_NAME" || return
   trap 'asked=yes; stop_run "$run"' USR1 # its time is nearly up, or another job goes first
@@ -22,18 +22,21 @@ cirn_job() {
 
   launcher=("${program[@]}")
   if ((SLURM_NNODES * ranks > 1)); then
-    address=$(address_of "$SLURMD_NODENAME") port=$(free_port)
+    address=$(address_here) || return
+    port=$(free_port) logs=$(log_of_job)-ranks
+    mkdir -p "$logs"
+    [ -z "${CIRN_INTERFACE:-}" ] || export NCCL_SOCKET_IFNAME=$CIRN_INTERFACE GLOO_SOCKET_IFNAME=$CIRN_INTERFACE
     export PET_RDZV_ENDPOINT=$address:$port # on one node accelerate would leave it at torchrun's default port
     launcher=("${program[@]:0:${#program[@]}-1}" accelerate launch --multi_gpu --mixed_precision no --dynamo_backend no
       --num_machines "$SLURM_NNODES" --num_processes $((SLURM_NNODES * ranks))
       # c10d starts a group again after a crash; with the static rendezvous it would hang.
       --max_restarts 3 --rdzv_backend c10d --main_process_ip "$address" --main_process_port "$port"
       # c10d numbers the machines itself. Not 0, which makes accelerate insist that nobody listens at the port yet.
-      --machine_rank 1 -m cirn_dist)
+      --machine_rank 1 --no_python bash -c "$logged_rank" "$logs" cirn-dist)
   fi
 
   [ "$asked" = no ] || stop_run "$run"
-  echo "$SLURM_JOB_NAME: $run on $SLURM_NNODES x $ranks ranks, start $((${SLURM_RESTART_COUNT:-0} + 1))"
+  echo "$SLURM_JOB_NAME: $run on $SLURM_NNODES x $ranks ranks, start $((${SLURM_RESTART_COUNT:-0} + 1))${logs:+; $logs}"
   srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK} \
     "${srun_options[@]}" "${launcher[@]}" "$@" &
   step=$!
@@ -59,9 +62,33 @@ stop_run() {
   [ -z "$1" ] || { mkdir -p "$1" && touch "$1/STOP"; }
 }
 
-# What SLURM itself reaches a node by.
-address_of() {
-  scontrol show node "$1" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p'
+# What a rank is started by, given the folder of the logs: every line it prints goes to the job's log with its number
+# before it, and to a file of its own. Signals that are sent to all processes of a job must leave its last lines a way.
+logged_rank='exec > >(trap "" INT TERM USR1 HUP; sed -uE "s/^(\[rank [0-9]+\] )?/[rank $RANK] /" |'
+logged_rank+=' tee -a "$0/rank-$RANK.log") 2>&1; exec "$@"'
+
+# The job's log, without the ending .log.
+log_of_job() {
+  local log
+  log=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's|^ *StdOut=\(/.*\)|\1|p')
+  [[ -n $log && $log != *%* ]] || log=$PWD/$SLURM_JOB_NAME-$SLURM_JOB_ID
+  echo "${log%.log}"
+}
+
+# The address that ranks meet at: this node's on CIRN_INTERFACE, or else what SLURM itself reaches it by.
+address_here() {
+  local found
+  if [ -n "${CIRN_INTERFACE:-}" ]; then
+    found=$(PATH=$PATH:/usr/sbin:/sbin ip -o -4 address show dev "$CIRN_INTERFACE" 2> /dev/null |
+      sed -n '1s|.* inet \([^/ ]*\).*|\1|p')
+  else
+    found=$(scontrol show node "$SLURMD_NODENAME" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')
+  fi
+  [ -n "$found" ] || {
+    echo "$SLURM_JOB_NAME: $SLURMD_NODENAME has no address${CIRN_INTERFACE:+ on CIRN_INTERFACE=$CIRN_INTERFACE}" >&2
+    return 1
+  }
+  echo "$found"
 }
 
 # A port of this node that nobody listens at, from one on that follows from the job's number.

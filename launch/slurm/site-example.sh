@@ -13,3 +13,10 @@
 
 # Options for every srun, e.g. pyxis's; cirn-dist is then looked for in the image.
 # CIRN_SRUN="--container-image=/shared/images/cirn.sqsh --container-mounts=/shared:/shared --container-workdir=$PWD"
+
+# The interface that ranks of several nodes meet and send by, where SLURM's own is a slow management network; `ip -br -4
+# address` lists a node's, cirn-dist doctor too. NCCL itself finds InfiniBand cards; these variables of its own help
+# where it does not, and NCCL_DEBUG=INFO says what it has found.
+# CIRN_INTERFACE=ib0
+# export NCCL_IB_HCA=mlx5_0,mlx5_1   # use these cards alone
+# export NCCL_IB_DISABLE=1           # use none, only the interface

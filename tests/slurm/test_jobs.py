@@ -27,7 +27,11 @@ def test_a_run_on_two_nodes_is_the_run_of_one_process(cluster: Cluster, mini: Pa
     job = cluster.submit("--nodes=2", SCRIPTS / "pipeline.sbatch", mini, "--out", "two")
     log = f"cirn-{job}.log"
     assert cluster.finished(job, log) == "COMPLETED", cluster.log(log)
-    assert "two on 2 x 1 ranks, start 1" in cluster.log(log)
+    assert f"two on 2 x 1 ranks, start 1; {cluster.folder}/cirn-{job}-ranks\n" in cluster.log(log)
+    ranks = [cluster.log(f"cirn-{job}-ranks/rank-{rank}.log").splitlines() for rank in range(2)]
+    assert any("Source only: started" in line for line in ranks[0])
+    assert all(line in cluster.log(log).splitlines() for line in ranks[0] + ranks[1])
+    assert all(line.startswith(f"[rank {rank}] ") for rank in range(2) for line in ranks[rank])
     assert cluster.show(job)["NodeList"] == "n[1-2]"
     run = cluster.folder / "two"
     assert json.loads((run / "run.json").read_text())["ranks"] == 2
@@ -72,7 +76,7 @@ def test_a_container_a_setup_file_and_no_environment(cluster: Cluster, mini: Pat
     )
     apptainer.chmod(0o755)
     module = f'[ -n "$UNSET" ]; false\nexport LOADED=cuda PATH={apptainer.parent}:/usr/bin:/bin\n'
-    (folder / "cirn-site.sh").write_text(f'{module}CIRN_PREFIX="apptainer exec --nv a.sif"\n')
+    (folder / "cirn-site.sh").write_text(f'{module}CIRN_PREFIX="apptainer exec --nv a.sif"\nCIRN_INTERFACE=lo\n')
     words = ("--nodes=2", f"--chdir={folder}", SCRIPTS / "pipeline.sbatch", mini, "--out", "run")
     job = int(cluster.call("sbatch", "--parsable", *words, SBATCH_EXPORT="NONE"))
     log, run = f"site/cirn-{job}.log", folder / "run"
@@ -129,6 +133,9 @@ def test_what_is_wrong_is_said_in_one_line(cluster: Cluster, mini: Path) -> None
         "no cirn-dist on PATH": cluster.submit(without, SCRIPTS / "pipeline.sbatch", mini),
         "demmo: no such file": cluster.submit(SCRIPTS / "pipeline.sbatch", "demmo"),
         "no job array: submit it with --array": cluster.submit(*logged_alike, SCRIPTS / "sweep.sbatch", "x"),
+        "has no address on CIRN_INTERFACE=ib7": cluster.submit(
+            "--nodes=2", "--export=ALL,CIRN_INTERFACE=ib7", SCRIPTS / "pipeline.sbatch", mini
+        ),
     }
     for message, job in wrong.items():
         log = f"cirn-{job}.log"
