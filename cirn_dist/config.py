@@ -159,6 +159,9 @@ class Engine(Section):
         description="on GPUs since A100, of fp32 alone: convolutions round what they multiply to 10 bits, and are fast",
     )
     lr_scaling: LrScaling = "auto"
+    lr_warmup: float = Field(
+        0.05, ge=0, le=1, description="share of a stage in which a scaled rate grows from batch 1's; no effect unscaled"
+    )
     checkpoint_every: Iterations = Field(2000, ge=1, description="images between checkpoints")
     keep: int = Field(2, ge=2, description="newest checkpoints kept")
     keep_every: Iterations = Field(0, ge=0, description="images between checkpoints kept for good; 0 is none")

@@ -67,6 +67,7 @@ PAPER: tuple[Statement, ...] = (
     Statement("engine.images_per_step", 1, "batch size is set to 1 for all stages", "paper"),
     Statement("engine.micro_batch", 1, "batch size is set to 1 for all stages", "paper"),
     Statement("engine.lr_scaling", "auto", "no effect at batch size 1", "ours"),
+    Statement("engine.lr_warmup", 0.05, "no effect at batch size 1; larger ones need it (Goyal et al. 2017)", "ours"),
     Statement("translate.method", "cyclegan", "we apply CycleGAN", "paper"),
     Statement("translate.iterations", 100_000, "silent; CycleGAN's epochs do not fit 24,966 images", "ours"),
     Statement("translate.lr", 2e-4, "Adam, initial learning rate 2e-4", "paper"),
@@ -134,7 +135,7 @@ PAPER: tuple[Statement, ...] = (
 # What these say has no counterpart in the paper: names, folders, how a run is executed, rules that are not chosen.
 NOT_OF_THE_PAPER = (
     "name", "seed", "controls", "with_cir", "data.codec", "data.shard_mb", "data.workers", "data.window",
-    "data.max_bad", "data.*.raw", "data.*.recipe", "data.*.options*", "data.*.score_options*", "data.*.map_labels*",
+    "data.max_bad", "data.*.raw", "data.*.score_raw", "data.*.recipe", "data.*.options*", "data.*.score_options*", "data.*.map_labels*",
     "data.source.score_split", "engine.*", "translate.shards", "translate.fda_beta", "translate.checkpoint_activations",
     "translate.panel_every", "translate.quality_images",
     "render.*", "pseudo_label.portion_*", "pseudo_label.alpha",

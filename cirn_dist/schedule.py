@@ -44,3 +44,11 @@ def lr_factor(scaling: LrScaling, optimizer: Optimizer, images_per_step: int) ->
     """
     rule = ("linear" if optimizer == "sgd" else "sqrt") if scaling == "auto" else scaling
     return {"none": 1.0, "sqrt": math.sqrt(images_per_step), "linear": float(images_per_step)}[rule]
+
+
+def ramped(factor: float, iteration: int, length: float) -> float:
+    """Return the factor of a scaled rate on its way from 1, batch 1's rate, to `factor` over `length` iterations.
+
+    Goyal et al. 2017 (section 2.2) find that linear scaling fails without it.
+    """
+    return 1.0 + (factor - 1.0) * min(1.0, iteration / length) if length > 0 else factor

@@ -17,9 +17,10 @@ from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Losses, Pass
 from cirn_dist.models.deeplab import Segmenter, SegOutput
 from cirn_dist.models.discriminators import PixelDiscriminator
-from cirn_dist.schedule import damping, lr_factor, poly, warmup
+from cirn_dist.schedule import damping, poly, warmup
 from cirn_dist.seeds import derive
 from cirn_dist.stages.diagnostics import disagreement, discriminator_probabilities
+from cirn_dist.stages.parts import scaling
 
 
 class Adversary:
@@ -88,13 +89,13 @@ def probabilities(output: SegOutput) -> Tensor:
 
 def _player(run: Run, discriminator: PixelDiscriminator, settings: Adapt) -> Player:
     images = run.config.engine.images_per_step
-    scale = lr_factor(run.config.engine.lr_scaling, "adam", images)
+    scale = scaling(run.config, "adam", settings.iterations)
     return build_player(
         "discriminator",
         {"discriminator": discriminator},
         lambda: torch.optim.Adam(
             discriminator.parameters(), settings.d_lr, settings.d_betas, weight_decay=settings.d_weight_decay
         ),
-        lambda i: scale * warmup(i + images, settings.warmup) * poly(i, settings.iterations, settings.power),
+        lambda i: scale(i) * warmup(i + images, settings.warmup) * poly(i, settings.iterations, settings.power),
         run.runtime,
     )

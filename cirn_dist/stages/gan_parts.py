@@ -13,8 +13,9 @@ from cirn_dist.engine.run import Run
 from cirn_dist.models.cyclegan import Generator
 from cirn_dist.models.discriminators import PatchDiscriminator
 from cirn_dist.models.pool import ImagePool
-from cirn_dist.schedule import constant_then_linear, lr_factor
+from cirn_dist.schedule import constant_then_linear
 from cirn_dist.seeds import derive
+from cirn_dist.stages.parts import scaling
 
 GENERATORS = ("generator_s2t", "generator_t2s")
 DISCRIMINATORS = ("discriminator_s", "discriminator_t")
@@ -51,13 +52,13 @@ def gan_players(run: Run) -> dict[str, Player]:
 
 def _player(run: Run, name: str, networks: Mapping[str, nn.Module]) -> Player:
     settings = run.config.translate
-    scale = lr_factor(run.config.engine.lr_scaling, "adam", run.config.engine.images_per_step)
+    scale = scaling(run.config, "adam", settings.iterations)
     parameters = [p for network in networks.values() for p in network.parameters()]
     return build_player(
         name,
         networks,
         lambda: torch.optim.Adam(parameters, settings.lr, betas=settings.betas),
-        lambda i: scale * constant_then_linear(i, settings.iterations, settings.constant_share),
+        lambda i: scale(i) * constant_then_linear(i, settings.iterations, settings.constant_share),
         run.runtime,
         clip_norm=settings.clip_norm,
     )

@@ -24,7 +24,7 @@ from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.deeplab import Segmenter, SegOutput
 from cirn_dist.models.imported import load_imported
 from cirn_dist.models.norm import convert
-from cirn_dist.schedule import Optimizer, lr_factor, poly, warmup
+from cirn_dist.schedule import Optimizer, lr_factor, poly, ramped, warmup
 from cirn_dist.seeds import derive
 from cirn_dist.stages.images import relabelling
 
@@ -134,14 +134,21 @@ def segmenter_player(run: Run, segmenter: Segmenter, settings: SegmenterTraining
 
 def poly_schedule(run: Run, optimizer: Optimizer, settings: SegmenterTraining) -> Callable[[int], float]:
     """Return iteration -> factor: warm-up, poly decay, and the scaling with the global batch."""
-    scale = lr_factor(run.config.engine.lr_scaling, optimizer, run.config.engine.images_per_step)
+    scale = scaling(run.config, optimizer, settings.iterations)
 
     def factor(iteration: int) -> float:
         # The update at the end of the step that begins at `iteration`; a rate of exactly 0 would waste the first.
         ramp = warmup(iteration + run.config.engine.images_per_step, settings.warmup)
-        return scale * ramp * poly(iteration, settings.iterations, settings.power)
+        return scale(iteration) * ramp * poly(iteration, settings.iterations, settings.power)
 
     return factor
+
+
+def scaling(config: Config, optimizer: Optimizer, iterations: int) -> Callable[[int], float]:
+    """Return iteration -> what a batch-1 rate is multiplied by with this configuration's global batch."""
+    engine = config.engine
+    factor = lr_factor(engine.lr_scaling, optimizer, engine.images_per_step)
+    return lambda iteration: ramped(factor, iteration + engine.images_per_step, engine.lr_warmup * iterations)
 
 
 def stream(run: Run, shards: ShardSet, augment: Augment, domain: str, *, width: int | None = None) -> Stream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cirn_dist.schedule import constant_then_linear, damping, lr_factor, poly, warmup
+from cirn_dist.schedule import constant_then_linear, damping, lr_factor, poly, ramped, warmup
 
 
 def test_poly_is_one_minus_progress_to_the_power() -> None:
@@ -33,3 +33,10 @@ def test_damping_falls_with_progress() -> None:
 )
 def test_learning_rate_scales_with_the_global_batch(rule: str, optimizer: str, factor: float) -> None:
     assert lr_factor(rule, optimizer, 16) == factor
+
+
+def test_a_scaled_rate_grows_from_batch_ones() -> None:
+    """Goyal et al. 2017, section 2.2: from eta to k eta, linearly."""
+    assert [ramped(8.0, i, 100) for i in (0, 50, 100, 900)] == [1.0, 4.5, 8.0, 8.0]
+    assert ramped(8.0, 0, 0) == 8.0
+    assert [ramped(1.0, i, 100) for i in (0, 30, 900)] == [1.0, 1.0, 1.0]
