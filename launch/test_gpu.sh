@@ -15,11 +15,11 @@ else
 fi
 mkdir -p "$out"
 rm -f "$out/measured.json" "$out/failures.txt"
-export CIRN_GPU_OUT="$out"
+export CIRN_GPU_OUT="$out" PYTHONPATH="tests/gpu${PYTHONPATH:+:$PYTHONPATH}"
 code=0
 pytest() {
   local ended=0
-  "$python" -m pytest -q --timeout 300 --durations 12 -p no:cacheprovider "$@" || ended=$?
+  "$python" -m pytest -q --timeout 300 --durations 12 -p suite -p no:cacheprovider "$@" || ended=$?
   [ $ended = 0 ] || [ $ended = 5 ] || code=$ended  # 5: what was asked for is in the other half
 }
 # Whole runs wait for processes to start, several at a time; what is timed has the machine for itself.

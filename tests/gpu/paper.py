@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from conftest import REHEARSAL
 from PIL import Image
 from steps import STEPS
+from suite import REHEARSAL
 
 from cirn_dist.chain import stage_titles
 from cirn_dist.config import Config

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REHEARSAL
 from figures import Figures
+from suite import NEEDS_GPU, REHEARSAL
 from test_runs import TORCHRUN, finish, start
 
 from cirn_dist.checkpoint.store import Store
 
-pytestmark = pytest.mark.skipif(torch.cuda.device_count() < 2 and not REHEARSAL, reason="fewer than two GPUs here")
+pytestmark = [
+    NEEDS_GPU,
+    pytest.mark.skipif(torch.cuda.device_count() < 2 and not REHEARSAL, reason="fewer than two GPUs here"),
+]
 TWO = (*TORCHRUN, "2")
 CPU = {"ACCELERATE_USE_CPU": "true"} if REHEARSAL else {}
 SETTINGS = ("engine.precision=fp32", "engine.deterministic=true", "controls=false", "evaluate.adabn=false")

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REHEARSAL
 from figures import Figures
+from suite import NEEDS_GPU, REHEARSAL
+
+pytestmark = NEEDS_GPU
 
 ROOT = Path(__file__).parents[2]
 STEPS, IMAGES = 50, 4

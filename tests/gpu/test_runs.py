@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REHEARSAL
 from figures import Figures
 from runs import TRAINED, weights
+from suite import NEEDS_GPU, REHEARSAL
+
+pytestmark = NEEDS_GPU
 
 ROOT = Path(__file__).parents[2]
 # Small steps, but enough of them that a kill finds a stage at work.

@@ -1,7 +1,8 @@
 """The suite for a machine with GPUs: skipped elsewhere, or rehearsed there at toy sizes to test the suite itself.
 
 Figures go into measured.json as they are found and failures into failures.txt as they happen, both in the folder
-CIRN_GPU_OUT names: what a first run on a new machine found is kept, however it ends.
+CIRN_GPU_OUT names: what a first run on a new machine found is kept, however it ends. launch/test_gpu.sh loads this
+file as a plugin.
 """
 
 from __future__ import annotations
@@ -16,19 +17,12 @@ from figures import Figures
 
 # CIRN_GPU_REHEARSAL=1: on a CPU, at toy sizes. What it measures means nothing.
 REHEARSAL = os.environ.get("CIRN_GPU_REHEARSAL") == "1" and not torch.cuda.is_available()
-HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    reason = None if torch.cuda.is_available() or REHEARSAL else "no GPU here"
-    for item in items:
-        if reason is not None and HERE in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason=reason))
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available() and not REHEARSAL, reason="no GPU here")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     folder = os.environ.get("CIRN_GPU_OUT")
-    if folder and report.failed:
+    if folder and report.failed and "PYTEST_XDIST_WORKER" not in os.environ:  # the first process is told of all
         with open(Path(folder) / "failures.txt", "a", encoding="utf-8") as file:
             file.write(f"{'=' * 100}\n{report.nodeid} ({report.when})\n{report.longreprtext}\n{report.capstderr}\n")
 
