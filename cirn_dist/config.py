@@ -99,6 +99,10 @@ class Data(Section):
     )
     source: Domain
     target: Domain
+    packed: Place = Field(
+        None,
+        description="a folder of packed sets that runs share, each packed there once; null: the run's own",
+    )
     codec: Literal["jpeg95", "png", "webp"] = "jpeg95"
     shard_mb: float = Field(128, gt=0, description="size at which a shard is closed; ranks render whole shards")
     workers: int = Field(2, ge=0, description="loader processes per rank")

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cirn_dist.checkpoint.claim import claim_data
+from cirn_dist.checkpoint.turns import turn
 from cirn_dist.data.index import INDEX, ShardSet
 from cirn_dist.data.info import omissions
 from cirn_dist.data.pack import pack
-from cirn_dist.data.standin import Role, domain_of, packed_otherwise, raw_of, recipe_of, roles, split_of, stand_in
+from cirn_dist.data.packing import content, place
+from cirn_dist.data.parallel import processors
+from cirn_dist.data.standin import Role, packed_otherwise, roles, stand_in
 from cirn_dist.data.taught import assert_labels, unlabelled
 from cirn_dist.engine.replicas import assert_same_facts
 from cirn_dist.engine.run import Run
@@ -75,8 +78,7 @@ def _open(run: Run, role: Role) -> ShardSet:
         if note := packed_otherwise(packed, data, role):
             run.progress.print(f"{role} images: {note}")
         return packed
-    folder = run.folder / "data" / role
-
+    folder = place(data, role, run.labels, run.folder)
     begun, kept = False, "stopped; finished shards are kept"
 
     def advance(done: int, total: int) -> None:
@@ -88,28 +90,31 @@ def _open(run: Run, role: Role) -> ShardSet:
         if run.stop:
             raise run.stop.stopped(kept, f"packing {role}")
 
+    told = ""
+
+    def waiting(who: str) -> None:
+        nonlocal told
+        if who != told:
+            run.progress.print(f"{role} images: {who}, {folder}; waiting for it")
+            told = who
+        if run.stop:
+            raise run.stop.stopped("nothing was begun", f"waiting for {role} images")
+
     def work() -> Path:
         try:
-            return packed_now()
+            if data.packed is None:
+                return packed_now()
+            with turn(data.packed / ".locks" / folder.name, (folder / INDEX).is_file, waiting):
+                return packed_now()
         except DataError:
             if run.stop:  # the signal went to the whole process group, and the packing workers ended of it
                 raise run.stop.stopped(kept, f"packing {role}") from None
             raise
 
     def packed_now() -> Path:
-        return pack(
-            recipe_of(data, role, run.labels),
-            raw_of(data, role),
-            folder,
-            split_of(data, role),
-            size=domain_of(data, role).size,
-            codec=data.codec,
-            labels=role != "target",
-            label_size="original" if role == "scored" else "image",
-            workers=max(1, data.workers),
-            shard_mb=data.shard_mb,
-            progress=advance,
-        ).path
+        # The other ranks wait: rank 0 has the machine's processors for itself.
+        workers = max(data.workers, processors()) if data.workers else 1
+        return pack(out=folder, workers=workers, progress=advance, **content(data, role, run.labels)).path
 
     folder = run.runtime.on_main(work, timeout=WORK_TIMEOUT)
     run.pause_point(f"packing {role}")

@@ -9,6 +9,7 @@ from cirn_dist.config import Config
 from cirn_dist.data.index import INDEX, ShardSet
 from cirn_dist.data.items import find
 from cirn_dist.data.labels import LabelSpace
+from cirn_dist.data.packing import place
 from cirn_dist.data.spaces import run_space
 from cirn_dist.data.standin import Role, raw_of, recipe_of, roles, split_of, stand_in
 from cirn_dist.data.taught import assert_labels
@@ -51,7 +52,7 @@ def _check_set(config: Config, role: Role, space: LabelSpace, out: Path) -> None
     recipe.split(split)
     if labelled:
         assert_labels(recipe.space, space, data, role, recipe.name)
-    if (out / "data" / role / INDEX).is_file():
+    if (place(data, role, space, out) / INDEX).is_file():
         return
     if recipe.layout == "files" and (raw is None or not raw.is_dir()):
         key = "data.source.raw" if role == "source" else "data.target.raw"

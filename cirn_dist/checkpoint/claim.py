@@ -24,7 +24,7 @@ CONFIG, DATA, CHANGES, FACTS = "config.yaml", "data.json", "changes.jsonl", "run
 
 # How a run is executed, not what it computes: these may change between starts.
 FREE = frozenset([
-    "data.workers", "data.max_bad", "data.source.raw", "data.target.raw", "data.source.score_raw",
+    "data.packed", "data.workers", "data.max_bad", "data.source.raw", "data.target.raw", "data.source.score_raw",
     "data.target.score_raw",
     "engine.precision", "engine.micro_batch", "engine.keep", "engine.keep_every", "engine.checkpoint_every",
     "engine.log_every", "engine.trackers", "engine.check_replicas_every", "engine.max_nonfinite",

@@ -19,7 +19,7 @@ from cirn_dist.checkpoint.overrides import Override, overrides
 from cirn_dist.checkpoint.parents import IMPORTED
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.configfile import recorded
-from cirn_dist.data.index import INDEX, ShardSet
+from cirn_dist.data.index import INDEX, ShardSet, packed_at
 from cirn_dist.errors import CirnError, DataError
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -184,9 +184,12 @@ class _Lineage:
     def _shard_sets(self) -> list[ShardSet]:
         """Open every shard set in the run's folder, and those its configuration names outside of it."""
         inside = [index.parent for pattern in ("data/*/", "*/shards/") for index in self.folder.glob(pattern + INDEX)]
-        named = [self.config["data"][domain].get("raw") for domain in ("source", "target")]
-        named.append(self.config.get("translate", {}).get("shards"))
-        outside = [Path(path) for path in named if path and (Path(path) / INDEX).is_file()]
+        data = self.config["data"]
+        places = [(one.get("raw"), one.get("split")) for one in (data["source"], data["target"])]
+        places.append((self.config.get("translate", {}).get("shards"), None))
+        named = [packed_at(Path(path), split) for path, split in places if path]
+        shared = [index.parent for index in Path(packed).glob(f"*/{INDEX}")] if (packed := data.get("packed")) else []
+        outside = [*(path for path in named if path), *shared]
         found = []
         for path in [*inside, *outside]:
             try:

@@ -100,6 +100,11 @@ class RunLock:
                 mine.unlink(missing_ok=True)
         threading.Thread(target=self._beat, args=(self._path,), name="lock", daemon=True).start()
 
+    @property
+    def free(self) -> bool:
+        """Whether nobody has it; one that is dead has it until it is surpassed."""
+        return _newest(self.folder) is None
+
     def assert_held(self) -> None:
         """Check that the lock is still this process's: one that slept too long may have been surpassed.
 

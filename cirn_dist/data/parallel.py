@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -53,3 +54,8 @@ def ordered_map(
                 if waiting is not None:
                     waiting()
             yield next(results)
+
+
+def processors() -> int:
+    """Return how many processors this process may use: a scheduler gives it a part of the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

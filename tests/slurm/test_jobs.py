@@ -90,11 +90,14 @@ def test_a_container_a_setup_file_and_no_environment(cluster: Cluster, mini: Pat
 
 
 def test_an_array_of_three_is_collected_into_table_3(cluster: Cluster, mini: Path, cirn_dist: Command) -> None:
+    """Their data is packed once, by a job before them."""
+    packed = f"data.packed={cluster.folder}/sets"
+    before = cluster.submit(SCRIPTS / "pipeline.sbatch", mini, packed, "--until", "data", "--out", "packing")
     settings = {"with_cir": False, "controls": False, "source.iterations": 4, "adapt.iterations": 4}
     sweep = {"bases": [str(mini)], "settings": settings, "over": {"model.acm.k": [0, 1, 2]}}
     (cluster.folder / "ks.yaml").write_text(yaml.safe_dump(sweep))
-    words = ("ks.yaml", "--out", "ks")
-    job = cluster.submit("--array=0-2", SCRIPTS / "sweep.sbatch", *words, "--until", "adapt")
+    words = ("ks.yaml", packed, "--out", "ks", "--until", "adapt")
+    job = cluster.submit("--array=0-2", f"--dependency=afterok:{before}", SCRIPTS / "sweep.sbatch", *words)
     logs = [f"cirn-sweep-{job}-{index}.log" for index in range(3)]
     for index, log in enumerate(logs):
         shown = f"{job}_{index}"
@@ -102,6 +105,8 @@ def test_an_array_of_three_is_collected_into_table_3(cluster: Cluster, mini: Pat
         assert "adapt is done" in cluster.log(log), cluster.log(log)
         tree = yaml.safe_load((cluster.folder / f"ks/mini-k{index}-seed0/config.yaml").read_text())
         assert tree["model"]["acm"]["k"] == index
+        assert not (cluster.folder / f"ks/mini-k{index}-seed0/data").exists()
+    assert len(list(cluster.folder.glob("sets/*/index.json"))) == 3
     made = cluster.folder / "collected.json"
     where = (cluster.folder / "ks.yaml", "--out", cluster.folder / "ks")
     done = cirn_dist("sweep", "collect", *where, "--json", made)
