@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,9 +91,12 @@ def begin(
     if dry_run:
         from cirn_dist.chain import stage_titles
         from cirn_dist.data.spaces import settled
-        from cirn_dist.inputs import check_inputs
+        from cirn_dist.inputs import check_inputs, to_download
 
-        check_inputs(settled(settings), folder)
+        check_inputs(settled(settings), folder, download=False)
+        if (weights := to_download(settings, folder)) is not None:
+            told = f"cirn-dist: {weights}: a run downloads these weights first; cirn-dist fetch does it now"
+            print(told, file=sys.stderr)
         print(folder, *(stage for stage, _ in stage_titles(settings)), sep="\n")
         return
 

@@ -15,17 +15,18 @@ from cirn_dist.data.standin import Role, raw_of, recipe_of, roles, split_of, sta
 from cirn_dist.data.taught import assert_labels
 from cirn_dist.errors import DataError
 from cirn_dist.models.backbones import build_backbone
-from cirn_dist.models.downloads import fetch
+from cirn_dist.models.downloads import fetch, kept_at
 from cirn_dist.stages.parts import load_given, segmenter_of
 
 
-def check_inputs(config: Config, out: Path) -> None:
+def check_inputs(config: Config, out: Path, *, download: bool = True) -> None:
     """Look at everything a run will read; nothing is written but torch's cache of downloads.
 
     Weights are looked at until something is trained, and those of ImageNet fetched: not after hours of packing.
 
     Args:
         out: the run's folder, which need not be there; what it has packed is compared when it is opened.
+        download: whether to fetch ImageNet weights that are not here; those that are are looked at in any case.
 
     Raises:
         ConfigError: a recipe, split, label space or packed set is not there or not what the settings say.
@@ -38,7 +39,7 @@ def check_inputs(config: Config, out: Path) -> None:
     if config.translate.shards is not None:
         ShardSet.open(config.translate.shards)
     if not is_begun(out):
-        _check_weights(config)
+        _check_weights(config, out, download)
 
 
 def _check_set(config: Config, role: Role, space: LabelSpace, out: Path) -> None:
@@ -64,11 +65,20 @@ def _check_set(config: Config, role: Role, space: LabelSpace, out: Path) -> None
     find(recipe, raw, split, labelled)
 
 
-def _check_weights(config: Config) -> None:
+def to_download(config: Config, out: Path) -> Path | None:
+    """Return where a run will keep the ImageNet weights it downloads first; None where it needs none, or has them."""
+    if config.model.segmenter is not None or config.model.weights != "imagenet" or is_begun(out):
+        return None
+    file = kept_at(config.model.backbone)
+    return None if file.is_file() else file
+
+
+def _check_weights(config: Config, out: Path, download: bool) -> None:
     model = config.model
     if model.segmenter is not None:
         load_given(segmenter_of(config, world=1, with_acm=True), config, run_space(config.data))
     elif model.weights == "imagenet":
-        fetch(model.backbone)
+        if download or to_download(config, out) is None:
+            fetch(model.backbone)
     elif model.weights is not None:
         build_backbone(model.backbone, model.weights)

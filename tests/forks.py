@@ -109,6 +109,9 @@ def _serve() -> None:
 
 
 def _run(request: dict[str, Any]) -> None:
+    import torch
+
+    torch.set_num_threads(torch.get_num_threads())  # a fork's first two users would both make the pool, and one abort
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in ((1, "stdout"), (2, "stderr")):

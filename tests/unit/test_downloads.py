@@ -60,11 +60,18 @@ def test_it_is_asked_for_before_anything_is_packed(tmp_path: Path, monkeypatch: 
     kept.parent.mkdir(parents=True)
     kept.touch()
     start = ("smoke", "model.backbone=resnet18", "model.weights=imagenet")
-    for arguments in (("run", *start, "--out", tmp_path / "run"), ("run", *start, "--dry-run"), ("fetch", *start)):
+    run = ("run", *start, "--out", tmp_path / "run")
+    for arguments in (run, (*run, "--dry-run"), ("fetch", *start)):
         words = [sys.executable, "-m", "cirn_dist", *map(str, arguments)]
         done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 1
         assert done.stderr == f"cirn-dist: {kept}: is damaged; remove it, and fetch it again\n"
+    kept.unlink()
+    words = [sys.executable, "-m", "cirn_dist", *map(str, run), "--dry-run"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0
+    assert done.stderr == f"cirn-dist: {kept}: a run downloads these weights first; cirn-dist fetch does it now\n"
+    assert not kept.exists()
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match="no ImageNet weights for tiny"):
         downloads.fetch("tiny")

@@ -163,7 +163,7 @@ def test_the_verbs(two_keys: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def call(*words: str) -> str:
         done = CliRunner().invoke(app, ["sweep", *words], catch_exceptions=False)
         assert done.exit_code == 0, done.output
-        return done.output
+        return done.stdout
 
     assert "mine-k2-lambda_cos10-seed5" in call("list", two_keys, "--json", str(tmp_path / "list.json"))
     listed = json.loads((tmp_path / "list.json").read_text())
