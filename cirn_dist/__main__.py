@@ -1,5 +1,5 @@
 """`python -m cirn_dist`, what launchers start on every rank."""
 
-from cirn_dist.cli import main
+from cirn_dist.cli.app import main
 
 main()

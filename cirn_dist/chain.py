@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cirn_dist.config import Adapt, Config, SegmenterTraining, within
+from cirn_dist.config.schema import Adapt, Config, SegmenterTraining, within
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def stages(config: Config) -> list[Stage]:
         later = "" if number == 1 else f", round {number}"
         own = ("pseudo_label", "data.target")
         seen = (*own, *_PREDICTION, "data.label_space")
-        labels = Stage(of_round("pseudo_label", number), f"Pseudo labels{later}", seen, _ELSEWHERE, remade=own)
+        labels = Stage(stage_in_round("pseudo_label", number), f"Pseudo labels{later}", seen, _ELSEWHERE, remade=own)
         found += [labels, _self_training(config, number, f"{ass} + ST{later}")]
     return found
 
@@ -123,7 +123,7 @@ def _self_training(config: Config, number: int, title: str) -> Stage:
     settings = config.self_train
     seen = (*_TRAINING, "with_cir", "self_train", *(("adapt",) if settings.lambda_adv else ()))
     but = (*_ELSEWHERE, *(() if settings.init == "pretrained" else _GIVEN))
-    name = of_round("self_train", number)
+    name = stage_in_round("self_train", number)
     return Stage(name, title, seen, but, settings.iterations, ("self_train.iterations",))
 
 
@@ -140,15 +140,16 @@ def table_rows(config: Config) -> list[TableRow]:
     """
     titles = dict(stage_titles(config))
     longer = "source_control" if has_source_control(config) else "source"
+    last = stage_in_round("self_train", config.pseudo_label.rounds)
     controls = {
         "cir": (longer, "source, trained as long"),
         "adapt": (("cir_control" if adapts_from_cir(config) else "cir"), "CIR, trained as long")
         if config.with_cir
         else (longer, "source, trained as long"),
-        of_round("self_train", config.pseudo_label.rounds): ("adapt_control", f"{titles['adapt']}, trained as long"),
+        last: ("adapt_control", f"{titles['adapt']}, trained as long"),
     }
     scored = ["source", *(["cir"] if config.with_cir else []), "adapt"]
-    scored += [of_round("self_train", number) for number in rounds(config)]
+    scored += [stage_in_round("self_train", number) for number in rounds(config)]
     return [TableRow(stage, titles[stage], *(controls.get(stage, ()) if config.controls else ())) for stage in scored]
 
 
@@ -171,7 +172,7 @@ def adapt_control(config: Config) -> Adapt:
     return config.adapt.model_copy(update={"init": "adapt", "iterations": iterations} | kept)
 
 
-def of_round(stage: str, number: int) -> str:
+def stage_in_round(stage: str, number: int) -> str:
     """Return the name of a stage in a later round of stage 3; the first has the plain name."""
     return stage if number == 1 else f"{stage}_{number}"
 

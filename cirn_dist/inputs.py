@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cirn_dist.checkpoint.standing import is_begun
-from cirn_dist.config import Config
-from cirn_dist.data.index import INDEX, ShardSet
-from cirn_dist.data.items import find
+from cirn_dist.config.schema import Config
 from cirn_dist.data.labels import LabelSpace
-from cirn_dist.data.packing import place
-from cirn_dist.data.spaces import run_space
-from cirn_dist.data.standin import Role, raw_of, recipe_of, roles, split_of, stand_in
-from cirn_dist.data.taught import assert_labels
+from cirn_dist.data.pack.raw_files import find
+from cirn_dist.data.run_sets.label_space import run_space
+from cirn_dist.data.run_sets.packing import place
+from cirn_dist.data.run_sets.ready_packed import Role, raw_of, recipe_of, roles, split_of, stand_in
+from cirn_dist.data.run_sets.usable_labels import assert_labels
+from cirn_dist.data.shards.shardset import INDEX, ShardSet
 from cirn_dist.errors import DataError
 from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.downloads import fetch, kept_at
-from cirn_dist.stages.parts import load_given, segmenter_of
+from cirn_dist.rundir.standing import is_begun
+from cirn_dist.stages.segmenter import load_given, segmenter_of
 
 
 def check_inputs(config: Config, out: Path, *, download: bool = True) -> None:

@@ -29,7 +29,7 @@ SemanticTarget = Literal["ground_truth", "argmax", "logits"]
 
 
 def gan(logits: Tensor, real: bool, kind: Gan = "lsgan") -> Tensor:
-    """Return the cost of calling a translation discriminator's patches `real` (eqs. 1 and 2).
+    """Return the GAN loss of patch logits against the label `real` or fake (eqs. 1 and 2).
 
     The generator minimises `gan(D(G(x)), True)`, the non-saturating form. `vanilla` is the logarithm the paper prints;
     `lsgan` is the squared distance to 1 or 0 that CycleGAN, which the paper adopts, trains with.

@@ -16,27 +16,27 @@ from cirn_dist.chain import (
     adapts_from_cir,
     cir_control,
     has_source_control,
-    of_round,
     rounds,
+    stage_in_round,
     stage_titles,
     stages,
     table_rows,
 )
-from cirn_dist.checkpoint.made import made_in
-from cirn_dist.config import Adapt, SegmenterTraining
-from cirn_dist.data.index import ShardSet
-from cirn_dist.domains import Domains, open_domains
+from cirn_dist.config.schema import Adapt, SegmenterTraining
+from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import ConfigError, DataError, nearest
-from cirn_dist.report.results import Control, Results, Row, read_results, write_results
-from cirn_dist.stages.adapt import adapt
-from cirn_dist.stages.pseudo_label import pseudo_label
-from cirn_dist.stages.quality import measure_quality
-from cirn_dist.stages.render import render
-from cirn_dist.stages.scoring import StageScores, score_stage, write_cir_panels
-from cirn_dist.stages.self_train import self_train
+from cirn_dist.rundir.made import made_in
+from cirn_dist.rundir.results import Control, Results, Row, read_results, write_results
+from cirn_dist.stages.adapt.train import adapt
+from cirn_dist.stages.domains import Domains, open_domains
+from cirn_dist.stages.evaluate.scoring import StageScores, score_stage, write_cir_panels
+from cirn_dist.stages.self_train.pseudo_label import pseudo_label
+from cirn_dist.stages.self_train.train import self_train
 from cirn_dist.stages.source import train_supervised
-from cirn_dist.stages.translate import translate
+from cirn_dist.stages.translate.quality import measure_quality
+from cirn_dist.stages.translate.render import render
+from cirn_dist.stages.translate.train import translate
 
 
 def run_pipeline(run: Run, until: str | None = None) -> Results:
@@ -96,9 +96,9 @@ class _Walk:
         if config.controls:
             adversarial("adapt_control", adapt_control(config))
         for number in rounds(config):
-            labelled = self.make(of_round("pseudo_label", number), partial(pseudo_label, run, target, number))
+            labelled = self.make(stage_in_round("pseudo_label", number), partial(pseudo_label, run, target, number))
             work = partial(self_train, run, cir, labelled, number, scored)
-            self.train(of_round("self_train", number), work, source=cir, target=labelled)
+            self.train(stage_in_round("self_train", number), work, source=cir, target=labelled)
         return self.results()
 
     def intermediate(self) -> ShardSet:

@@ -15,30 +15,30 @@ import torch
 
 import cirn_dist
 from cirn_dist.chain import stage_titles, stages
-from cirn_dist.checkpoint.claim import Claim, binding, clear_leftovers
-from cirn_dist.checkpoint.lock import RunLock
-from cirn_dist.checkpoint.made import Circumstances, Recorder
-from cirn_dist.checkpoint.standing import is_begun
-from cirn_dist.config import Config, flatten
-from cirn_dist.data.files import writing_into
+from cirn_dist.config.schema import Config, flatten
 from cirn_dist.data.plan import Plan
-from cirn_dist.data.spaces import settled
-from cirn_dist.engine.circumstances import circumstances
+from cirn_dist.data.run_sets.label_space import settled
+from cirn_dist.display.progress import Progress
+from cirn_dist.display.tables import results_table
+from cirn_dist.display.trackers import require
+from cirn_dist.engine.deepspeed import assert_usable
+from cirn_dist.engine.environment import circumstances
+from cirn_dist.engine.placement import described, left_behind, read_notes
 from cirn_dist.engine.replicas import assert_same_arithmetic, assert_same_facts
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import WORK_TIMEOUT, Runtime, lost_contact
-from cirn_dist.engine.signals import PREEMPTED, STOP, StopRequest
+from cirn_dist.engine.stop import PREEMPTED, STOP, StopRequest
 from cirn_dist.engine.watchdog import HANG
-from cirn_dist.engine.whereabouts import described, left_behind, read_notes
-from cirn_dist.engine.zero import assert_usable
 from cirn_dist.errors import TRY_AGAIN, CirnError, ConfigError, Stopped
+from cirn_dist.files import replace_text, writing_into
 from cirn_dist.inputs import check_inputs
 from cirn_dist.pipeline import run_pipeline
-from cirn_dist.report.boards import require
 from cirn_dist.report.html import write_report
-from cirn_dist.report.progress import Progress
-from cirn_dist.report.results import Results, replace_text
-from cirn_dist.report.table import results_table
+from cirn_dist.rundir.lock import RunLock
+from cirn_dist.rundir.made import Circumstances, Recorder
+from cirn_dist.rundir.results import Results
+from cirn_dist.rundir.settings import Claim, binding, clear_leftovers
+from cirn_dist.rundir.standing import is_begun
 from cirn_dist.schedule import OPTIMIZERS, lr_factor
 
 

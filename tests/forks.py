@@ -96,7 +96,7 @@ def _serve() -> None:
     torch.set_num_threads(1)
     import accelerate.state  # noqa: F401
 
-    import cirn_dist.cli
+    import cirn_dist.cli.app
     import cirn_dist.start  # noqa: F401
 
     for line in sys.stdin:
@@ -120,7 +120,7 @@ def _run(request: dict[str, Any]) -> None:
     sys.argv = ["cirn-dist", *request["arguments"]]
     code: Any = 0
     try:
-        from cirn_dist.cli import main
+        from cirn_dist.cli.app import main
 
         main()
     except SystemExit as leaving:

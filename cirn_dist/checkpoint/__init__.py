@@ -1,1 +1,1 @@
-"""The checkpoint store: what a run has finished, and how the next stage finds it."""
+"""Checkpoints: the weights, optimizers and state of a stage, on disk."""

@@ -14,8 +14,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cirn_dist.data.files import file_sha256, sync
 from cirn_dist.errors import CheckpointError
+from cirn_dist.files import file_sha256, sync
 
 MANIFEST, STATE = "MANIFEST.json", "state.json"
 Tensors = Mapping[str, Tensor]
@@ -108,7 +108,7 @@ def verify(path: Path) -> str | None:
     return _problem(path, lambda file, facts: None if _is_whole(file, facts) else "is damaged")
 
 
-def glance(path: Path) -> str | None:
+def verify_sizes(path: Path) -> str | None:
     """Return what is wrong with a checkpoint folder as far as names and sizes tell, or None."""
     return _problem(path, lambda file, facts: None if file.stat().st_size == facts["bytes"] else "has another size")
 

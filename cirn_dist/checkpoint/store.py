@@ -17,8 +17,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from cirn_dist.checkpoint.folder import Checkpoint, Tensors, build, read_state, verify
-from cirn_dist.data.files import sync
 from cirn_dist.errors import CheckpointError
+from cirn_dist.files import sync
 
 log = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""Shard sets: labels, packing, the index, the deterministic order, and the loader."""
+"""Shard sets: labels, the deterministic order, the loader; packing and files in rooms of their own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from cirn_dist.data.index import Sample, ShardSet
+from cirn_dist.data.shards.shardset import Sample, ShardSet
 from cirn_dist.errors import CorruptSample
 
 Size = tuple[int, ...]

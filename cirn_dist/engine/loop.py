@@ -10,15 +10,15 @@ from functools import partial
 import torch
 
 from cirn_dist.data.stream import Plan, Stream, loader
-from cirn_dist.engine.keeping import Keeper, Memory, Validated
-from cirn_dist.engine.meter import Meter, due
+from cirn_dist.display.progress import place
+from cirn_dist.engine.meter import Meter, passed_multiple_of
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.replicas import assert_replicas_equal
 from cirn_dist.engine.run import Run
+from cirn_dist.engine.saving import Memory, Saver, Validated
 from cirn_dist.engine.step import Passes, StepResult, train_step
 from cirn_dist.engine.upload import Uploads
 from cirn_dist.errors import ConfigError
-from cirn_dist.report.progress import place
 from cirn_dist.seeds import derive
 
 
@@ -59,8 +59,8 @@ def fit(training: Training, run: Run) -> None:
     plan = Plan(engine.images_per_step, runtime.world, runtime.rank, engine.micro_batch)
     last_step = math.ceil(training.iterations / engine.images_per_step)
     data = {name: stream.shards.fingerprint for name, stream in training.streams.items()}
-    keeper = Keeper(run, training.name, training.players, training.memory, data, training.parents)
-    first_step = keeper.resume()
+    saver = Saver(run, training.name, training.players, training.memory, data, training.parents)
+    first_step = saver.resume()
     if first_step >= last_step:  # of a stage that has not finished, or it would not be here
         done = first_step * engine.images_per_step
         what = f"has trained for {done:,} iterations already, {training.iterations:,} are asked for"
@@ -71,7 +71,7 @@ def fit(training: Training, run: Run) -> None:
     batches = loader(training.streams, plan, first_step=first_step, last_step=last_step, workers=workers)
     per_step = engine.images_per_step
     run.progress.start(training.name, training.iterations, done=first_step * per_step, per_step=per_step)
-    with Meter(run, training.name, first_step) as meter, keeper, Uploads(batches, run, training.name) as uploads:
+    with Meter(run, training.name, first_step) as meter, saver, Uploads(batches, run, training.name) as uploads:
         runtime.watchdog.note(f"{training.name}, before its first step")
         uploads.begin()
         for step in range(first_step, last_step):
@@ -83,7 +83,7 @@ def fit(training: Training, run: Run) -> None:
             micro_batches = uploads.of_step(plan.accumulation)
             result = train_step(
                 training.players, training.turns, training.passes, micro_batches, iteration, runtime,
-                stop=lambda: bool(run.stop) or keeper.failed,
+                stop=lambda: bool(run.stop) or saver.failed,
             )  # fmt: skip
 
             done = step + 1
@@ -91,7 +91,7 @@ def fit(training: Training, run: Run) -> None:
                 training.after_step(done, result)
             meter.add(done, result, rates, uploads.take_waited())
             reached = done * engine.images_per_step
-            due_now = partial(due, done, images_per_step=engine.images_per_step)
+            due_now = partial(passed_multiple_of, done, images_per_step=engine.images_per_step)
             last = result.stop or done == last_step
             saving = last or due_now(engine.checkpoint_every)
             if engine.check_replicas_every and (saving or due_now(engine.check_replicas_every)):
@@ -101,7 +101,7 @@ def fit(training: Training, run: Run) -> None:
             if training.validate and due_now(run.config.evaluate.every):
                 found = training.validate(reached)
             if saving or found.best:
-                keeper.save(done, finished=done == last_step, score=found.score, wait=last)
+                saver.save(done, finished=done == last_step, score=found.score, wait=last)
             if result.stop:
                 raise run.stopped(f"stopped at {place(reached, per_step)} and saved", training.name)
             runtime.allow(engine.step_timeout if done < last_step else None)

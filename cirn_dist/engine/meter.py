@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import StepResult
 from cirn_dist.errors import TrainingError
-from cirn_dist.report.trackers import MetricsLog, metrics
+from cirn_dist.rundir.metrics import MetricsLog, metrics
 
 
-def due(step: int, every: int, images_per_step: int) -> bool:
+def passed_multiple_of(step: int, every: int, images_per_step: int) -> bool:
     """Whether a multiple of `every` iterations was passed in the step that just ended; never where it is 0."""
     return every > 0 and step * images_per_step // every > (step - 1) * images_per_step // every
 
@@ -85,7 +85,7 @@ class Meter:
             for sums, values in ((self.sums, result.losses), (self.observed, result.observed)):
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
-        if not due(step, engine.log_every, engine.images_per_step):
+        if not passed_multiple_of(step, engine.log_every, engine.images_per_step):
             return
         counted = self.steps - self.skipped
         means, observed = (

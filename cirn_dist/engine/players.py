@@ -91,7 +91,7 @@ class Player(ABC):
 
     @abstractmethod
     def backward(self, loss: Tensor, micros: int) -> None:
-        """Add the gradients of one of so many micro-batches' loss, divided by their number."""
+        """Backpropagate `loss / micros`, adding to the gradients."""
 
     @abstractmethod
     def gradient_norm(self) -> Tensor:
@@ -191,28 +191,6 @@ class DdpPlayer(Player):
         """Load it; a run that was not in fp16 before starts with a new scaler."""
         if state:
             self.scaler.load_state_dict(state)
-
-
-def build_player(
-    name: str,
-    networks: Networks,
-    optimizer: Callable[[], torch.optim.Optimizer],
-    schedule: Callable[[int], float],
-    runtime: Runtime,
-    *,
-    clip_norm: float | None = None,
-) -> Player:
-    """Give a network group its optimizer and the run's way over ranks: DDP, exact sums, or DeepSpeed's ZeRO stage."""
-    kind: type[DdpPlayer] = DdpPlayer
-    if runtime.backend == "exact":
-        from cirn_dist.engine.exact import ExactPlayer  # above this file
-
-        kind = ExactPlayer
-    elif runtime.backend == "deepspeed":
-        from cirn_dist.engine.zero import STAGES  # above this file, and DeepSpeed may not be installed
-
-        kind = STAGES[runtime.zero_stage]
-    return kind(name, networks, optimizer, schedule, runtime, clip_norm=clip_norm)
 
 
 def assert_each_once(name: str, networks: Networks, optimizer: torch.optim.Optimizer) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cirn_dist.config import Config
+from cirn_dist.config.schema import Config
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.errors import ConfigError, TrainingError

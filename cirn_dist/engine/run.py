@@ -10,22 +10,22 @@ from pathlib import Path
 
 import torch
 
-from cirn_dist.checkpoint.claim import agree
 from cirn_dist.checkpoint.folder import MANIFEST
-from cirn_dist.checkpoint.lock import RunLock
-from cirn_dist.checkpoint.made import Recorder
-from cirn_dist.checkpoint.parents import IMPORTED, origins
 from cirn_dist.checkpoint.state import assert_classes
 from cirn_dist.checkpoint.store import Checkpoint, Store
-from cirn_dist.config import Config
+from cirn_dist.config.schema import Config
 from cirn_dist.data.labels import LabelSpace
-from cirn_dist.data.spaces import run_space
+from cirn_dist.data.run_sets.label_space import run_space
+from cirn_dist.display.progress import Progress
+from cirn_dist.display.trackers import Boards
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.sight import await_files
-from cirn_dist.engine.signals import StopRequest
+from cirn_dist.engine.shared_files import await_files
+from cirn_dist.engine.stop import StopRequest
 from cirn_dist.errors import CheckpointError, CirnError, Stopped
-from cirn_dist.report.boards import Boards
-from cirn_dist.report.progress import Progress
+from cirn_dist.rundir.lock import RunLock
+from cirn_dist.rundir.made import Recorder
+from cirn_dist.rundir.parents import IMPORTED, origins
+from cirn_dist.rundir.settings import assert_unchanged
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ class Run:
         known = {key: value for key, value in now.items() if key in before}
         fix = f"remove {self.stage_folder(stage)} to train it again"
         self.runtime.on_main(
-            lambda: agree("other data or parents", checkpoint.path, before, before | known, self.allow, fix=fix)
+            lambda: assert_unchanged(
+                "other data or parents", checkpoint.path, before, before | known, self.allow, fix=fix
+            )
         )
 
     def finished(self, stage: str) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""Who am I among the ranks: device, precision, collectives, and a clean way out."""
+"""One process of a run: its device, precision, rank and world size, the collectives, and a clean exit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cirn_dist.config import Backend
+from cirn_dist.config.schema import Backend
 from cirn_dist.engine.arithmetic import choose_kernels
 from cirn_dist.engine.collect import assert_no_tensors, tensors_on_main
 from cirn_dist.engine.reductions import all_reduce, in_rank_order

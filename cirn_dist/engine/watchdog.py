@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
-from cirn_dist.engine.whereabouts import Whereabouts
+from cirn_dist.engine.placement import Whereabouts
 from cirn_dist.errors import TRY_AGAIN
 
 HANG = "hang"  # a run's folder of stacks, traces and notes

@@ -1,1 +1,1 @@
-"""What a person sees of a run: live progress, tables, the metrics log and one self-contained HTML page."""
+"""The page of a run: one self-contained HTML file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cirn_dist.report.markup import Markup, tag
+from cirn_dist.report.html_tags import Markup, tag
 
 NOTHING = Markup("")
 
@@ -28,14 +28,3 @@ def cell(text: str, *, strong: bool = False) -> Markup:
 def picture(title: str, uri: str, class_: str | None = None) -> Markup:
     """Make a captioned image; `class_` is "labels" where pixels must stay pixels."""
     return tag("figure", tag("figcaption", title), tag("img", src=uri, alt=title, class_=class_))
-
-
-def duration(seconds: float) -> str:
-    """Write a time as people say it: 0.4 s, 48 s, 3 min 20 s, 5 h 12 min."""
-    if 0 < seconds < 1:
-        return f"{seconds:.1f} s"
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minute} min"
-    return f"{minute} min {second} s" if minute else f"{second} s"

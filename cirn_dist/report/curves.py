@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 
-from cirn_dist.report.markup import Markup, join, tag
-from cirn_dist.report.trackers import Metrics
+from cirn_dist.report.html_tags import Markup, join, tag
+from cirn_dist.rundir.metrics import Metrics
 
 Points = list[tuple[float, float]]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from cirn_dist.report.markup import Markup, join, tag
-from cirn_dist.report.results import Results, Row
-from cirn_dist.report.table import percent
+from cirn_dist.display.tables import percent
+from cirn_dist.report.html_tags import Markup, join, tag
+from cirn_dist.rundir.results import Results, Row
 
 
 def stage_bars(results: Results) -> Markup:

@@ -8,22 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from cirn_dist.chain import stage_titles
-from cirn_dist.checkpoint.made import Made, made_in
-from cirn_dist.checkpoint.overrides import overrides
-from cirn_dist.config import flatten
-from cirn_dist.configfile import parse
+from cirn_dist.config.load import parse
+from cirn_dist.config.schema import flatten
+from cirn_dist.config.yamlfile import read_mapping
+from cirn_dist.display.panels import read_pairs, read_panels
 from cirn_dist.errors import ConfigError, DataError
+from cirn_dist.files import replace_text
 from cirn_dist.report import pictures, sections, training
-from cirn_dist.report.markup import Markup, tag
-from cirn_dist.report.panels import read_pairs, read_panels
+from cirn_dist.report.html_tags import Markup, tag
 from cirn_dist.report.record import how_made
-from cirn_dist.report.results import FILE_NAME as RESULTS
-from cirn_dist.report.results import read_curve, read_results, replace_text
 from cirn_dist.report.style import CSS
-from cirn_dist.report.trackers import FILE_NAME as METRICS
-from cirn_dist.report.trackers import Metrics, read_metrics
 from cirn_dist.report.translation import translation
-from cirn_dist.yamlfile import read_mapping
+from cirn_dist.rundir.made import Made, made_in
+from cirn_dist.rundir.metrics import FILE_NAME as METRICS
+from cirn_dist.rundir.metrics import Metrics, read_metrics
+from cirn_dist.rundir.overrides import overrides
+from cirn_dist.rundir.results import FILE_NAME as RESULTS
+from cirn_dist.rundir.results import read_curve, read_results
 
 FILE_NAME = "report.html"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cirn_dist.display.attention_maps import OPACITY, STOPS, overlay, read_map
+from cirn_dist.display.panels import IGNORED, Pair, Panel, coloured, data_uri, figure_columns, photo
 from cirn_dist.report.blocks import NOTHING, picture, section
 from cirn_dist.report.curves import nice_ticks
 from cirn_dist.report.figures import swatch
-from cirn_dist.report.heat import overlay, read_map, scale
-from cirn_dist.report.markup import Markup, tag
-from cirn_dist.report.panels import IGNORED, Pair, Panel, coloured, data_uri, figure_columns, photo
-from cirn_dist.report.results import Results
+from cirn_dist.report.html_tags import Markup, tag
+from cirn_dist.rundir.results import Results
 
 
 def panels(found: Sequence[Panel], results: Results) -> Markup:
@@ -70,3 +70,13 @@ def pairs(found: Sequence[Pair]) -> Markup:
     )
     text = "Source images, and the same scenes in the target's appearance: the content-invariant representation."
     return section("Source to CIR", text, tag("div", *cells, class_="pairs"))
+
+
+def scale(span: tuple[float, float], name: str) -> Markup:
+    """Draw the colour scale with its numbers."""
+    low, high = span
+    colours = OPACITY * STOPS + (1 - OPACITY) * 128
+    stops = ", ".join(f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in colours)
+    numbers = (tag("span", f"{low + (high - low) * place:.3g}") for place in (0, 0.25, 0.5, 0.75, 1))
+    bar = tag("i", style=f"background:linear-gradient(90deg, {stops})")
+    return tag("div", tag("span", name), tag("div", bar, tag("div", *numbers, class_="scale")), class_="heat")

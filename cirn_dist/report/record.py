@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cirn_dist.checkpoint.made import Made, Start
-from cirn_dist.checkpoint.overrides import Override
-from cirn_dist.report.blocks import NOTHING, cell, duration, section, table
-from cirn_dist.report.markup import Markup, join, tag
-from cirn_dist.report.settings import value_text
-from cirn_dist.report.table import DASH
+from cirn_dist.display.tables import DASH
+from cirn_dist.display.terminal import duration
+from cirn_dist.paper.settings import value_text
+from cirn_dist.report.blocks import NOTHING, cell, section, table
+from cirn_dist.report.html_tags import Markup, join, tag
+from cirn_dist.rundir.made import Made, Start
+from cirn_dist.rundir.overrides import Override
 
 
 def how_made(made: Mapping[str, Made | None], changes: Sequence[Override], titles: Mapping[str, str]) -> Markup:

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cirn_dist.report.blocks import NOTHING, cell, duration, section, table
+from cirn_dist.display.tables import COLUMNS, DASH, best, class_rows, miou_cells, percent
+from cirn_dist.display.terminal import duration
+from cirn_dist.report.blocks import NOTHING, cell, section, table
 from cirn_dist.report.figures import dumbbell, stage_bars, swatch
-from cirn_dist.report.markup import Markup, tag
-from cirn_dist.report.results import Results, Row
-from cirn_dist.report.table import COLUMNS, DASH, best, class_rows, miou_cells, percent
+from cirn_dist.report.html_tags import Markup, tag
+from cirn_dist.rundir.results import Results, Row
 
 # What of run.json and the configuration is worth a place beside the name.
 _FACTS = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cirn_dist.display.tables import CHOSEN_BY_LABELS, DASH, percent
 from cirn_dist.report.blocks import NOTHING, cell, section, table
 from cirn_dist.report.curves import Points, curve, lines, loss_curves, nested, series
 from cirn_dist.report.figures import meter, swatch
-from cirn_dist.report.markup import Markup, join, tag
-from cirn_dist.report.results import Curve, Results
-from cirn_dist.report.table import CHOSEN_BY_LABELS, DASH, percent
-from cirn_dist.report.trackers import Metrics
+from cirn_dist.report.html_tags import Markup, join, tag
+from cirn_dist.rundir.metrics import Metrics
+from cirn_dist.rundir.results import Curve, Results
 
 LEAST_SPAN = 5.0  # percent
 

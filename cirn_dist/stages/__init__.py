@@ -1,1 +1,1 @@
-"""The pipeline's stages, one file each, each reading like its section of the paper."""
+"""The stages of the pipeline: a file or a folder each, which reads like its section of the paper."""

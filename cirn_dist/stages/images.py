@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cirn_dist.data.index import LABEL, Sample, ShardSet
 from cirn_dist.data.labels import mapping
+from cirn_dist.data.shards.shardset import LABEL, Sample, ShardSet
 from cirn_dist.data.sizes import assert_fits, kept_size
 from cirn_dist.data.transforms import decode_image, decode_label
 from cirn_dist.engine.run import Run
@@ -66,7 +66,7 @@ def batches(shards: ShardSet, size: int) -> list[range]:
     return found
 
 
-def dealt(run: Run, groups: Sequence[Sequence[int]], where: str | None) -> Iterator[Sequence[int]]:
+def each_ranks_groups(run: Run, groups: Sequence[Sequence[int]], where: str | None) -> Iterator[Sequence[int]]:
     """Yield this rank's groups of indices, every R-th; all ranks walk them in step and can be stopped between two.
 
     Args:

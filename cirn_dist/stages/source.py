@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cirn_dist import losses
-from cirn_dist.config import SegmenterTraining
-from cirn_dist.data.index import ShardSet
+from cirn_dist.config.schema import SegmenterTraining
+from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.loop import Training, fit
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Pass
-from cirn_dist.stages.parts import initial_segmenter, predicted, segmenter_player, stream
-from cirn_dist.stages.validation import validation
+from cirn_dist.stages.evaluate.validation import validation
+from cirn_dist.stages.segmenter import initial_segmenter, predicted, segmenter_player, stream
 
 
 def train_supervised(

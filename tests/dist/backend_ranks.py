@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from cirn_dist.engine.players import Player, build_player
+from cirn_dist.engine.backends import build_player
+from cirn_dist.engine.players import Player
 from cirn_dist.engine.reductions import Reduce, all_reduce, in_rank_order
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.step import Batch, Pass, train_step

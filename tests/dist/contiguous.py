@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from cirn_dist.cli import main
+from cirn_dist.cli.app import main
 from cirn_dist.engine.players import DdpPlayer
 
 if __name__ == "__main__":  # the loader's workers import this file too

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from cirn_dist.cli import main
+from cirn_dist.cli.app import main
 from cirn_dist.engine import loop
 from cirn_dist.engine.step import MicroBatches, StepResult, train_step
 

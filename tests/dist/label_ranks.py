@@ -9,9 +9,9 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 
 
 from stagerun import stage_run
 
-from cirn_dist.domains import open_domains
-from cirn_dist.stages.parts import build_segmenter
-from cirn_dist.stages.pseudo_label import pseudo_label
+from cirn_dist.stages.domains import open_domains
+from cirn_dist.stages.segmenter import build_segmenter
+from cirn_dist.stages.self_train.pseudo_label import pseudo_label
 
 
 def main(folder: Path) -> None:

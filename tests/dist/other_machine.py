@@ -9,7 +9,7 @@ import os
 import torch
 
 import cirn_dist.precision
-from cirn_dist.cli import main
+from cirn_dist.cli.app import main
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

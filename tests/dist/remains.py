@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from cirn_dist import pipeline
-from cirn_dist.cli import main
+from cirn_dist.cli.app import main
 
 made: weakref.WeakSet[Any] = weakref.WeakSet()
 

@@ -10,9 +10,9 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 
 import numpy as np
 from stagerun import stage_run
 
-from cirn_dist.domains import open_domains
-from cirn_dist.stages.evaluate import count
-from cirn_dist.stages.parts import build_segmenter
+from cirn_dist.stages.domains import open_domains
+from cirn_dist.stages.evaluate.miou import count
+from cirn_dist.stages.segmenter import build_segmenter
 
 
 def main(raw: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from launching import ROOT, launch
 
-from cirn_dist.data.index import ShardSet
+from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.data.transforms import decode_label
 
 RULES = ("bdl", "crst", "iast", "fixed")

@@ -14,8 +14,8 @@ from launching import launch
 from runs import COMPONENTS, assert_close
 
 from cirn_dist.checkpoint.store import Store, Tensors
-from cirn_dist.data.index import ShardSet
-from cirn_dist.report.translation import read_quality
+from cirn_dist.data.shards.shardset import ShardSet
+from cirn_dist.rundir.translation import read_quality
 
 @pytest.fixture(scope="module")
 def on_two_ranks(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from launching import launch
 
-from cirn_dist.checkpoint.lock import RunLock
+from cirn_dist.rundir.lock import RunLock
 from cirn_dist.checkpoint.store import Store, verify
 
 

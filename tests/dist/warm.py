@@ -70,7 +70,7 @@ def serve(path: str) -> None:
     import torch._dynamo  # what an optimizer's first step imports
     import torch.distributed.run  # noqa: F401
 
-    import cirn_dist.cli
+    import cirn_dist.cli.app
     import cirn_dist.start  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

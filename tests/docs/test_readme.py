@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import typer
 
-from cirn_dist.cli import app
-from cirn_dist.configfile import load
-from cirn_dist.sweep import points
+from cirn_dist.cli.app import app
+from cirn_dist.config.load import load
+from cirn_dist.paper.sweep import points
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

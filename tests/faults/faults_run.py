@@ -12,9 +12,9 @@ import yaml
 from conftest import MINI
 from forks import Outcome, Starts
 
-from cirn_dist.checkpoint.saves import read_saves
 from cirn_dist.checkpoint.store import Store
-from cirn_dist.data.index import INDEX, ShardSet
+from cirn_dist.data.shards.shardset import INDEX, ShardSet
+from cirn_dist.rundir.saves import read_saves
 
 STAGES = ("source", "translate", "cir", "adapt", "self_train")
 SETS = ("data/source", "data/target", "data/scored", "render/shards", "pseudo_label/shards")

@@ -16,8 +16,8 @@ import pytest
 from faults_run import Undisturbed
 from forks import Fault, Starts
 
-from cirn_dist.checkpoint import lock as lock_module
-from cirn_dist.checkpoint.lock import Holder, RunLock, RunLocked
+from cirn_dist.rundir import lock as lock_module
+from cirn_dist.rundir.lock import Holder, RunLock, RunLocked
 
 pytestmark = pytest.mark.timeout(900)  # the undisturbed run counts to the first of them
 
@@ -108,7 +108,7 @@ def test_a_held_lock_shows_signs_of_life(tmp_path: Path, monkeypatch: pytest.Mon
 def test_of_many_that_find_a_stale_lock_one_wins(tmp_path: Path) -> None:
     leave_lock(tmp_path, replace(Holder.me(), pid=dead_process(), started="1"))
     program = (
-        "import sys, time; from pathlib import Path; from cirn_dist.checkpoint.lock import RunLock, RunLocked\n"
+        "import sys, time; from pathlib import Path; from cirn_dist.rundir.lock import RunLock, RunLocked\n"
         "lock = RunLock(Path(sys.argv[1]))\n"
         "try: lock.acquire()\n"
         "except RunLocked: sys.exit(3)\n"

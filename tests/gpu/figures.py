@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cirn_dist.report.results import replace_text
+from cirn_dist.files import replace_text
 
 
 class Figures:

@@ -11,18 +11,18 @@ from steps import STEPS
 from suite import REHEARSAL
 
 from cirn_dist.chain import stage_titles
-from cirn_dist.config import Config
-from cirn_dist.configfile import load
-from cirn_dist.data.index import ShardSet
-from cirn_dist.data.pack import pack
+from cirn_dist.config.load import load
+from cirn_dist.config.schema import Config
+from cirn_dist.data.pack.pack import pack
+from cirn_dist.data.shards.shardset import ShardSet
+from cirn_dist.display.progress import Progress
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.signals import StopRequest
-from cirn_dist.report.progress import Progress
-from cirn_dist.stages.adapt import adapt
-from cirn_dist.stages.self_train import self_train
+from cirn_dist.engine.stop import StopRequest
+from cirn_dist.stages.adapt.train import adapt
+from cirn_dist.stages.self_train.train import self_train
 from cirn_dist.stages.source import train_supervised
-from cirn_dist.stages.translate import translate
+from cirn_dist.stages.translate.train import translate
 
 STAGES = ("source", "translate", "adapt", "self_train")
 IMAGES = 8

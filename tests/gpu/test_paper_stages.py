@@ -14,9 +14,9 @@ from paper import STAGES, configuration, new_run, sets, trainer
 from steps import GIB, WAITED, Watched, losses_of, watch
 from suite import NEEDS_GPU, REHEARSAL
 
-from cirn_dist.data.index import ShardSet
+from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.arithmetic import choose_kernels
-from cirn_dist.stages.footprint import footprints
+from cirn_dist.measure.footprint import footprints
 
 pytestmark = NEEDS_GPU
 

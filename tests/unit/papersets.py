@@ -8,11 +8,11 @@ import numpy as np
 from rawdata import labels, picture, png16, save
 
 from cirn_dist.chain import stage_titles
-from cirn_dist.configfile import load
+from cirn_dist.config.load import load
+from cirn_dist.display.progress import Progress
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.signals import StopRequest
-from cirn_dist.report.progress import Progress
+from cirn_dist.engine.stop import StopRequest
 
 CITYSCAPES_IDS = [7, 8, 11, 13, 17, 21, 23, 24, 26, 0]
 

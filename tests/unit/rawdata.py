@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from cirn_dist.data.decode import encode_image, encode_label
-from cirn_dist.data.index import Sample, ShardSet
 from cirn_dist.data.labels import label_space
-from cirn_dist.data.samples import json_field
-from cirn_dist.data.writer import finish, write_shard
+from cirn_dist.data.shards.samples import json_field
+from cirn_dist.data.shards.shardset import Sample, ShardSet
+from cirn_dist.data.shards.writer import finish, write_shard
 
 
 def picture(seed: int, width: int = 24, height: int = 16) -> np.ndarray:

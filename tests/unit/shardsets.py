@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cirn_dist.data.index import ShardSet
+from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.data.transforms import decode_image, decode_label
 
 

@@ -11,14 +11,14 @@ import yaml
 from conftest import MINI
 
 from cirn_dist.chain import stage_titles
-from cirn_dist.config import Config
-from cirn_dist.configfile import load
+from cirn_dist.config.load import load
+from cirn_dist.config.schema import Config
+from cirn_dist.display.progress import Progress
 from cirn_dist.engine import loop
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.signals import STOP, StopRequest
 from cirn_dist.engine.step import StepResult
-from cirn_dist.report.progress import Progress
+from cirn_dist.engine.stop import STOP, StopRequest
 
 
 def settings(folder: Path, *overrides: str) -> Config:

@@ -10,15 +10,15 @@ import torch
 from rawdata import save
 from stagerun import logged, stage_run
 
-from cirn_dist.domains import open_domains
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import CheckpointError
-from cirn_dist.stages import parts
-from cirn_dist.stages.adapt import adapt
-from cirn_dist.stages.evaluate import evaluate
-from cirn_dist.stages.parts import build_segmenter, initial_segmenter, load_segmenter
-from cirn_dist.stages.pseudo_label import pseudo_label
-from cirn_dist.stages.self_train import self_train
+from cirn_dist.stages import segmenter as parts
+from cirn_dist.stages.adapt.train import adapt
+from cirn_dist.stages.domains import open_domains
+from cirn_dist.stages.evaluate.miou import evaluate
+from cirn_dist.stages.segmenter import build_segmenter, initial_segmenter, load_segmenter
+from cirn_dist.stages.self_train.pseudo_label import pseudo_label
+from cirn_dist.stages.self_train.train import self_train
 
 SHORT = ("adapt.init=pretrained", "adapt.iterations=4", "self_train.iterations=4", "adapt.warmup=0",
          "adapt.augment.crop=null", "self_train.augment.crop=null")  # fmt: skip

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from cirn_dist.configfile import load
+from cirn_dist.config.load import load
+from cirn_dist.engine.deepspeed import assert_usable
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.zero import assert_usable
 from cirn_dist.errors import ConfigError
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from stagerun import settings, stage_run
 
-import cirn_dist.engine.keeping
+import cirn_dist.engine.saving
 import cirn_dist.pipeline
 from cirn_dist.chain import RESULTS, stages
-from cirn_dist.checkpoint.claim import FREE, binding
-from cirn_dist.config import Config, flatten, within
+from cirn_dist.config.schema import Config, flatten, within
+from cirn_dist.config.section import Section
 from cirn_dist.engine.run import Run
 from cirn_dist.pipeline import run_pipeline
-from cirn_dist.section import Section
+from cirn_dist.rundir.settings import NOT_BINDING, binding
 
 # Read where it makes no difference: the name is the trackers', a network that goes on from another stage is given no
 # weights, and the target that is trained on has no labels to translate.
@@ -84,7 +84,7 @@ def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
     monkeypatch.setattr(Section, "__getattribute__", reading)
     monkeypatch.setattr(Section, "model_dump", dumping)
     monkeypatch.setattr(cirn_dist.pipeline, "score_stage", score)
-    monkeypatch.setattr(cirn_dist.engine.keeping, "config_fingerprint", lambda config: "")
+    monkeypatch.setattr(cirn_dist.engine.saving, "config_fingerprint", lambda config: "")
     object.__setattr__(run, "recorder", watched)
     run_pipeline(run)
     return watched
@@ -101,7 +101,7 @@ def test_what_a_stages_code_reads_the_list_says_it_sees(reads: Reads) -> None:
     unlisted = {
         f"{name}: {key}"
         for name, keys in reads.found.items()
-        for key in keys - FREE
+        for key in keys - NOT_BINDING
         if not listed[name].depends_on(key) and not within(key, (*NO_MATTER, *LOADED.get(name, ())))
     }
     assert not unlisted, sorted(unlisted)

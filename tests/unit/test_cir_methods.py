@@ -16,14 +16,14 @@ from test_fourier import np_fda
 
 from cirn_dist.chain import stage_titles
 from cirn_dist.data.decode import encode_image, encode_label, open_image
-from cirn_dist.data.index import ShardSet
 from cirn_dist.data.labels import label_space
-from cirn_dist.data.writer import finish, write_shard
-from cirn_dist.domains import Domains, open_domains
-from cirn_dist.engine.signals import StopRequest
+from cirn_dist.data.shards.shardset import ShardSet
+from cirn_dist.data.shards.writer import finish, write_shard
+from cirn_dist.engine.stop import StopRequest
 from cirn_dist.errors import ConfigError, DataError, Stopped
 from cirn_dist.seeds import derive
-from cirn_dist.stages.render import render
+from cirn_dist.stages.domains import Domains, open_domains
+from cirn_dist.stages.translate.render import render
 
 Array = npt.NDArray[np.float64]
 OVERRIDES = {
@@ -216,7 +216,7 @@ def test_the_pipeline_does_not_know_which_method_it_was(mini: Path, tmp_path: Pa
 
 def test_the_precision_of_rendering_is_an_option(domains: Domains, tmp_path: Path) -> None:
     """A checkpoint of stage 1 written by hand, rendered in float32 and in bfloat16."""
-    from cirn_dist.stages.gan_parts import build_generator
+    from cirn_dist.stages.translate.players import build_generator
 
     found = {}
     for name, override in {"fp32": "render.batch=2", "bf16": "render.precision=bf16"}.items():

@@ -17,11 +17,11 @@ from papersets import paper_run
 from torch import Tensor
 
 from cirn_dist import losses
-from cirn_dist.domains import open_domains
 from cirn_dist.engine.loop import Training
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.discriminators import PixelDiscriminator
-from cirn_dist.stages import adapt as adapt_module
+from cirn_dist.stages.adapt import train as adapt_module
+from cirn_dist.stages.domains import open_domains
 
 Array = npt.NDArray[np.float64]
 ITERATION = 6000

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from cirn_dist.data.colour import lab_to_rgb, moments, rescale, rgb_to_lab
-from cirn_dist.data.grain import add_noise, noise_level
-from cirn_dist.data.tones import SHARES, STEEPEST, give_tones, tones
+from cirn_dist.stages.translate.lab import lab_to_rgb, moments, rescale, rgb_to_lab
+from cirn_dist.stages.translate.noise import add_noise, noise_level
+from cirn_dist.stages.translate.tone_curve import SHARES, STEEPEST, give_tones, tones
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cirn_dist.config import flatten
-from cirn_dist.configfile import dump, load, recorded
-from cirn_dist.data.recipes import load_recipe
+from cirn_dist.config.load import dump, load, recorded
+from cirn_dist.config.schema import flatten
+from cirn_dist.data.pack.recipes import load_recipe
 from cirn_dist.errors import ConfigError
+from cirn_dist.paper.sweep import points
 from cirn_dist.resources import folder
-from cirn_dist.sweep import points
 
 SHIPPED = sorted(p.relative_to(folder("configs")).with_suffix("") for p in folder("configs").rglob("*.yaml"))
 

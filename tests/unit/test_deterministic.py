@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cirn_dist import losses
-from cirn_dist.data.grain import noise_level
 from cirn_dist.engine import loop
 from cirn_dist.engine.arithmetic import choose_kernels
 from cirn_dist.engine.step import train_step
@@ -26,6 +25,7 @@ from cirn_dist.models.padding import ReflectionPad2d, pad_to
 from cirn_dist.models.resizing import resize
 from cirn_dist.models.tiny import Tiny
 from cirn_dist.pipeline import run_pipeline
+from cirn_dist.stages.translate.noise import noise_level
 
 # What torch.use_deterministic_algorithms says throws on CUDA, as the operators that reach a kernel: of two-dimensional
 # networks, and of what a loss, a metric or a colour transfer might use.
@@ -149,7 +149,7 @@ WAITS = {
     "_unique2",
 }  # fmt: skip
 # Logging; and what is in the host's memory on a GPU too: the optimizers' step counters, images on their way.
-MAY_WAIT = {"watch.py:_look", "players.py:update", "upload.py:_fetch"}
+MAY_WAIT = {"alarms.py:_look", "players.py:update", "upload.py:_fetch"}
 
 
 class Called(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from stagerun import logged, stage_run
 
-from cirn_dist.domains import open_domains
 from cirn_dist.models.deeplab import SegOutput
-from cirn_dist.stages.adapt import adapt
-from cirn_dist.stages.diagnostics import LEVELS, disagreement, discriminator_probabilities
+from cirn_dist.stages.adapt.diagnostics import LEVELS, disagreement, discriminator_probabilities
+from cirn_dist.stages.adapt.train import adapt
+from cirn_dist.stages.domains import open_domains
 
 
 def test_the_numbers_by_hand() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cirn_dist.stages.distances import COLOUR_CELLS, FeatureMoments, colour_counts, frechet, total_variation
+from cirn_dist.stages.translate.distances import COLOUR_CELLS, FeatureMoments, colour_counts, frechet, total_variation
 
 CPU = torch.device("cpu")
 

@@ -11,12 +11,12 @@ from conftest import Command
 from stagerun import settings
 from torch.profiler import ProfilerActivity, profile
 
-from cirn_dist.configfile import load
-from cirn_dist.doctor import disk, kernels, launch, pairing, precision, shared_memory
+from cirn_dist.config.load import load
+from cirn_dist.measure.doctor import disk, kernels, launch, pairing, precision, shared_memory
+from cirn_dist.measure.footprint import footprints, stage_steps
 from cirn_dist.models.cyclegan import Generator
 from cirn_dist.models.discriminators import PatchDiscriminator
 from cirn_dist.precision import Hardware
-from cirn_dist.stages.footprint import footprints, stage_steps
 
 MIB, GIB = 2**20, 2**30
 

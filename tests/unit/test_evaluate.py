@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cirn_dist.config import PseudoLabel
-from cirn_dist.stages.evaluate import confusion, scores
-from cirn_dist.stages.selection import BINS, confidence_histogram, select, thresholds
+from cirn_dist.config.schema import PseudoLabel
+from cirn_dist.stages.evaluate.miou import confusion, scores
+from cirn_dist.stages.self_train.rules import BINS, confidence_histogram, select, thresholds
 
 
 def test_iou_by_hand() -> None:

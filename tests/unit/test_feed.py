@@ -17,10 +17,10 @@ import pytest
 import torch
 from conftest import ROOT
 
-from cirn_dist.data import feed, processes
-from cirn_dist.data.feed import Feed
-from cirn_dist.data.parallel import ordered_map
-from cirn_dist.data.processes import fork_server, start_method
+from cirn_dist.data.workers import feed, processes
+from cirn_dist.data.workers.feed import Feed
+from cirn_dist.data.workers.pool import ordered_map
+from cirn_dist.data.workers.processes import fork_server, start_method
 from cirn_dist.errors import ConfigError, DataError
 
 

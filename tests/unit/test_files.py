@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cirn_dist.data.files import PARTIAL, writing_into
 from cirn_dist.errors import DataError
+from cirn_dist.files import PARTIAL, writing_into
 
 
 def told(number: int, filename: Path | None, place: Path) -> str:

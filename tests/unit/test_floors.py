@@ -9,15 +9,20 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "cirn_dist"
 FLOORS = {
-    "chain": 0, "config": 0, "configfile": 0, "paper": 0, "precision": 0, "problems": 0, "sweep": 0, "errors": 0,
-    "libraries": 0, "resources": 0, "schedule": 0, "section": 0, "seeds": 0, "transfer": 0, "yamlfile": 0,
-    "data": 1, "losses": 1, "models": 1,
-    "checkpoint": 2, "report": 2,
-    "engine": 3,
-    "stages": 4,
-    "domains": 5, "inputs": 5, "doctor": 5, "pipeline": 5,
-    "cli": 6, "cli_doctor": 6, "cli_bench": 6, "cli_checkpoints": 6, "cli_paper": 6, "cli_run": 6,
-    "cli_shards": 6, "cli_sweep": 6, "start": 6, "__main__": 6,
+    "errors": 0, "files": 0, "libraries": 0, "precision": 0, "resources": 0, "schedule": 0, "seeds": 0, "transfer": 0,
+    "config": 1,
+    "chain": 2, "data": 2, "losses": 2, "models": 2,
+    "checkpoint": 3,
+    "rundir": 4,
+    "display": 5,
+    "engine": 6,
+    "stages": 7,
+    "paper": 8,
+    "report": 9,
+    "inputs": 10, "pipeline": 10,
+    "measure": 11,
+    "start": 12,
+    "cli": 13, "__main__": 13,
     "__init__": -1,
 }  # fmt: skip
 

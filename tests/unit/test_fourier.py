@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cirn_dist.data.fourier import swap_amplitude
+from cirn_dist.stages.translate.fda import swap_amplitude
 
 Array = npt.NDArray[np.float64]
 

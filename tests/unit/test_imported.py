@@ -17,15 +17,15 @@ from torch import Tensor
 
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.data.labels import label_space
-from cirn_dist.domains import open_domains
+from cirn_dist.display.weights import import_table
 from cirn_dist.errors import CheckpointError
 from cirn_dist.models.acm import ACM
 from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.imported import import_file, load_imported
 from cirn_dist.models.weights import read_weights
-from cirn_dist.report.weights import import_table
-from cirn_dist.stages.parts import initial_segmenter
+from cirn_dist.stages.domains import open_domains
+from cirn_dist.stages.segmenter import initial_segmenter
 from cirn_dist.stages.source import train_supervised
 
 CAMVID, CITYSCAPES = label_space("camvid11"), label_space("cityscapes19")

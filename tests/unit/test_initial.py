@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from cirn_dist.chain import cir_control, stage_titles, table_rows
-from cirn_dist.configfile import load
+from cirn_dist.config.load import load
+from cirn_dist.display.progress import Progress
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import Runtime
-from cirn_dist.engine.signals import StopRequest
-from cirn_dist.report.progress import Progress
-from cirn_dist.stages.parts import initial_segmenter
+from cirn_dist.engine.stop import StopRequest
+from cirn_dist.stages.segmenter import initial_segmenter
 
 
 def opened(folder: Path, *overrides: str) -> Run:

@@ -16,8 +16,8 @@ from PIL import Image
 from rawdata import save
 from safetensors.torch import save_file
 
-from cirn_dist.configfile import load
-from cirn_dist.data.spaces import settled
+from cirn_dist.config.load import load
+from cirn_dist.data.run_sets.label_space import settled
 from cirn_dist.errors import CirnError
 from cirn_dist.inputs import check_inputs
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from rawdata import jpeg, labels, picture, save
 
-from cirn_dist.data.labelfiles import open_colours, open_label
-from cirn_dist.data.pack import pack
+from cirn_dist.data.label_files import open_colours, open_label
+from cirn_dist.data.pack.pack import pack
 from cirn_dist.errors import CorruptSample
 
 IDS = labels(2, [0, 1, 2, 3, 7, 200, 255])

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cirn_dist.data.idmaps import colour_map, id_map
 from cirn_dist.data.labels import IGNORE, label_space, mapping
+from cirn_dist.data.pack.id_maps import colour_map, id_map
 from cirn_dist.errors import ConfigError
 
 CITYSCAPES = (

@@ -11,7 +11,7 @@ import torch
 from stagerun import logged, stage_run
 from torch import nn
 
-from cirn_dist.data.pack import pack
+from cirn_dist.data.pack.pack import pack
 from cirn_dist.engine.loop import Training, fit
 from cirn_dist.engine.run import Run
 from cirn_dist.stages import source

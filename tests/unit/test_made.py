@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cirn_dist.checkpoint.made import Circumstances, Made, Start, read_made
-from cirn_dist.engine.circumstances import command, commit
+from cirn_dist.engine.environment import command, commit
 from cirn_dist.errors import DataError
+from cirn_dist.rundir.made import Circumstances, Made, Start, read_made
 
 BY = Circumstances(
     command="cirn-dist run x", version="1", python="3", torch="2", ranks=1, device="CPU", precision="fp32",

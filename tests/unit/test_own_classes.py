@@ -14,21 +14,21 @@ from stagerun import stage_run
 from torch import nn
 
 from cirn_dist.checkpoint.store import Store
-from cirn_dist.config import Config
-from cirn_dist.configfile import load
-from cirn_dist.data.index import ShardSet
+from cirn_dist.config.load import load
+from cirn_dist.config.schema import Config
 from cirn_dist.data.labels import label_space
-from cirn_dist.data.pack import pack
-from cirn_dist.data.recipes import load_recipe
-from cirn_dist.data.spaces import run_space, setting, settled
-from cirn_dist.engine.keeping import Keeper
-from cirn_dist.engine.players import build_player
+from cirn_dist.data.pack.pack import pack
+from cirn_dist.data.pack.recipes import load_recipe
+from cirn_dist.data.run_sets.label_space import run_space, setting, settled
+from cirn_dist.data.shards.shardset import ShardSet
+from cirn_dist.engine.backends import build_player
+from cirn_dist.engine.saving import Saver
 from cirn_dist.errors import CheckpointError, ConfigError
+from cirn_dist.measure.footprint import footprints
 from cirn_dist.models.imported import import_file
-from cirn_dist.report.results import read_results
-from cirn_dist.stages.footprint import footprints
+from cirn_dist.rundir.results import read_results
 from cirn_dist.stages.images import relabelling
-from cirn_dist.stages.parts import build_segmenter, initial_segmenter
+from cirn_dist.stages.segmenter import build_segmenter, initial_segmenter
 
 
 def test_three_classes_of_ones_own_from_the_raw_folder_to_scores_and_report(tmp_path: Path, cirn_dist: Command) -> None:
@@ -176,7 +176,7 @@ def test_checkpoints_remember_the_classes_and_others_are_refused(tmp_path: Path)
     with pytest.raises(CheckpointError, match=told):
         initial_segmenter(run, "source", with_acm=True)
     with pytest.raises(CheckpointError, match=told):  # and a stage does not go on from such a checkpoint of its own
-        Keeper(run, "source", {}, None, {}, {}).resume()
+        Saver(run, "source", {}, None, {}, {}).resume()
     weights = f"model.segmenter={path / 'segmenter.safetensors'}"
     with pytest.raises(CheckpointError, match=told):
         initial_segmenter(stage_run(tmp_path / "d", f"data.label_space={SPACE}", weights), "pretrained", with_acm=False)
@@ -186,9 +186,9 @@ def test_a_stage_writes_the_classes_it_is_trained_on(tmp_path: Path) -> None:
     run = stage_run(tmp_path, f"data.label_space={SPACE}")
     network = nn.Linear(1, 1)
     player = build_player("p", {"n": network}, lambda: _sgd(network), lambda _: 1.0, run.runtime)
-    with Keeper(run, "source", {"p": player}, None, {}, {}) as keeper:
-        keeper.resume()
-        keeper.save(1, finished=True, wait=True)
+    with Saver(run, "source", {"p": player}, None, {}, {}) as saver:
+        saver.resume()
+        saver.save(1, finished=True, wait=True)
     state = json.loads((run.store("source").latest().path / "state.json").read_text())
     assert (state["label_space"], state["classes"]) == ("mine3", list(CLASSES))
 

@@ -15,7 +15,7 @@ from rawdata import camvid, picture, save
 from shardsets import by_key, image_of, label_of
 
 from cirn_dist.data.labels import IGNORE
-from cirn_dist.data.pack import pack
+from cirn_dist.data.pack.pack import pack
 
 
 def test_without_labels_no_label_file_is_looked_at(tmp_path, monkeypatch):

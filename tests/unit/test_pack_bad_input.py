@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from rawdata import camvid, labels, picture, save
 
-from cirn_dist.data import files
-from cirn_dist.data.pack import pack
+from cirn_dist import files
+from cirn_dist.data.pack.pack import pack
 from cirn_dist.errors import CorruptSample, DataError
 
 

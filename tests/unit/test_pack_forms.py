@@ -10,9 +10,9 @@ from PIL import Image
 from rawdata import camvid, labels, picture, png16, save
 from shardsets import by_key, image_of, label_of
 
-from cirn_dist.data.info import omissions
 from cirn_dist.data.labels import IGNORE, label_space
-from cirn_dist.data.pack import pack
+from cirn_dist.data.pack.pack import pack
+from cirn_dist.data.shards.info import omissions
 from cirn_dist.errors import CorruptSample, DataError
 
 CITYSCAPES_TRAIN = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 26: 13, 33: 18}

@@ -9,8 +9,8 @@ import pytest
 from rawdata import camvid, labels, picture, save
 from shardsets import by_key
 
-from cirn_dist.data.info import omissions
-from cirn_dist.data.pack import pack
+from cirn_dist.data.pack.pack import pack
+from cirn_dist.data.shards.info import omissions
 from cirn_dist.errors import DataError
 
 SPACE = {"label_space": "camvid11"}

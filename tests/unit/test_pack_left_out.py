@@ -8,8 +8,8 @@ import pytest
 from rawdata import camvid, labels, save
 from shardsets import contents
 
-from cirn_dist.data.info import info, omissions
-from cirn_dist.data.pack import pack
+from cirn_dist.data.pack.pack import pack
+from cirn_dist.data.shards.info import info, omissions
 from cirn_dist.errors import DataError
 
 
@@ -46,7 +46,7 @@ def test_the_share_is_of_all_images(bad, most, packs, tmp_path):
 
 
 def test_a_large_set_is_refused_before_all_of_it_was_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("cirn_dist.data.pack._LOOK_EVERY", 4)
+    monkeypatch.setattr("cirn_dist.data.pack.pack._LOOK_EVERY", 4)
     done = []
     with pytest.raises(DataError, match=r"left out: 4 of 4 images \(100 %\)") as caught:
         pack(

@@ -12,8 +12,8 @@ from rawdata import camvid, labels, picture, save
 from shardsets import label_of
 
 from cirn_dist.data.labels import label_space
-from cirn_dist.data.pack import pack
-from cirn_dist.data.recipes import load_recipe
+from cirn_dist.data.pack.pack import pack
+from cirn_dist.data.pack.recipes import load_recipe
 from cirn_dist.errors import CorruptSample, DataError
 from cirn_dist.resources import folder
 

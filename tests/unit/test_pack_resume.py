@@ -14,8 +14,8 @@ import pytest
 from rawdata import camvid, labels, save
 from shardsets import contents
 
-from cirn_dist.data.index import ShardSet
-from cirn_dist.data.pack import pack
+from cirn_dist.data.pack.pack import pack
+from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.errors import CorruptSample, DataError
 
 
@@ -102,7 +102,7 @@ SLOW = """
     def slow(done, total):
         time.sleep(0.05)
     if __name__ == "__main__":
-        from cirn_dist.data.pack import pack
+        from cirn_dist.data.pack.pack import pack
         pack("camvid", sys.argv[1], sys.argv[2], shard_mb=0.002, workers=int(sys.argv[3]), progress=slow)
 """
 

@@ -11,9 +11,9 @@ from PIL import Image
 from rawdata import labels, picture, save
 from shardsets import by_key, contents, image_of, label_of
 
-from cirn_dist.data.info import omissions
-from cirn_dist.data.pack import pack
-from cirn_dist.data.walk import Walks
+from cirn_dist.data.pack.pack import pack
+from cirn_dist.data.pack.walk import Walks
+from cirn_dist.data.shards.info import omissions
 from cirn_dist.errors import DataError
 
 SPACE = {"label_space": "camvid11"}
@@ -213,7 +213,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied")
         return real(path)
 
-    monkeypatch.setattr("cirn_dist.data.walk.os.scandir", scandir)
+    monkeypatch.setattr("cirn_dist.data.pack.walk.os.scandir", scandir)
     with pytest.raises(DataError, match="locked: cannot be listed"):
         pack("folder", raw, tmp_path / "out")
 
@@ -229,6 +229,6 @@ def test_a_set_packed_into_the_raw_folder_is_no_part_of_it(tmp_path):
 def test_a_folder_is_walked_once_for_all_forms(tmp_path, monkeypatch):
     raw = images(tmp_path / "raw", "a.png")
     walks, seen, real = Walks(), [], os.scandir
-    monkeypatch.setattr("cirn_dist.data.walk.os.scandir", lambda path: (seen.append(path), real(path))[1])
+    monkeypatch.setattr("cirn_dist.data.pack.walk.os.scandir", lambda path: (seen.append(path), real(path))[1])
     assert walks.files(raw) == walks.files(raw) == [raw / "train/images/a.png"]
     assert len(seen) == 3

@@ -13,12 +13,12 @@ from owndata import folder, tiny
 from PIL import Image
 from rawdata import save, shard_set
 
-from cirn_dist.config import Config
-from cirn_dist.configfile import load
-from cirn_dist.data.index import ShardSet, packed_at
-from cirn_dist.data.pack import pack
-from cirn_dist.data.spaces import settled
-from cirn_dist.data.standin import packed_otherwise, stand_in
+from cirn_dist.config.load import load
+from cirn_dist.config.schema import Config
+from cirn_dist.data.pack.pack import pack
+from cirn_dist.data.run_sets.label_space import settled
+from cirn_dist.data.run_sets.ready_packed import packed_otherwise, stand_in
+from cirn_dist.data.shards.shardset import ShardSet, packed_at
 from cirn_dist.errors import ConfigError, CorruptSample
 
 SIZE = (64, 48)

@@ -15,16 +15,16 @@ from rich.console import Console, RenderableType
 from stagerun import settings
 
 from cirn_dist.chain import stage_titles, table_rows
-from cirn_dist.config import flatten
-from cirn_dist.configfile import load
+from cirn_dist.config.load import load
+from cirn_dist.config.schema import flatten
 from cirn_dist.data.labels import label_space
 from cirn_dist.errors import ConfigError
-from cirn_dist.paper import NOT_OF_THE_PAPER, PAPER, judge
-from cirn_dist.report.published import ABLATION, BY_K, CIRN, MEANS, SOURCE_ONLY
-from cirn_dist.report.published_tables import Run, tables
-from cirn_dist.report.results import Results, Row, write_results
-from cirn_dist.report.settings import settings_table
-from cirn_dist.sweep import points
+from cirn_dist.paper.published import ABLATION, BY_K, CIRN, MEANS, SOURCE_ONLY
+from cirn_dist.paper.settings import settings_table
+from cirn_dist.paper.statements import NOT_OF_THE_PAPER, PAPER, judge
+from cirn_dist.paper.sweep import points
+from cirn_dist.paper.tables import Run, tables
+from cirn_dist.rundir.results import Results, Row, write_results
 
 TASKS = ("gta5_cityscapes", "synthia_cityscapes")
 C19 = label_space("cityscapes19")

@@ -11,12 +11,12 @@ from conftest import Command
 from papersets import RANDOM_CAFFE, cityscapes, gta5, paper_run, synthia
 from stagerun import logged, stop_in_the_first_step
 
-from cirn_dist.config import flatten
-from cirn_dist.domains import open_domains
+from cirn_dist.config.schema import flatten
 from cirn_dist.errors import Stopped
-from cirn_dist.paper import judge
-from cirn_dist.stages.adapt import adapt
-from cirn_dist.stages.parts import build_segmenter
+from cirn_dist.paper.statements import judge
+from cirn_dist.stages.adapt.train import adapt
+from cirn_dist.stages.domains import open_domains
+from cirn_dist.stages.segmenter import build_segmenter
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from PIL import Image
 from runs import TRAINED, wait_for, weights
 
 from cirn_dist.checkpoint.store import Store, verify
-from cirn_dist.data.index import ShardSet
+from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.data.streets import render
 
 

@@ -14,7 +14,7 @@ from cirn_dist.errors import ConfigError
 from cirn_dist.models.deeplab import SegOutput
 from cirn_dist.models.norm import InstanceNorm2d, convert
 from cirn_dist.precision import Hardware, choose_precision, hardware, has_kernels
-from cirn_dist.stages.adversary import probabilities
+from cirn_dist.stages.adapt.adversary import probabilities
 
 CUDA_12_6 = ("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90")
 CUDA_13 = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from stagerun import logged, stage_run
 
-from cirn_dist.config import Config
-from cirn_dist.configfile import load
+from cirn_dist.config.load import load
+from cirn_dist.config.schema import Config
 from cirn_dist.data.transforms import SegmentationTransform
-from cirn_dist.domains import open_domains
 from cirn_dist.engine.run import Run
-from cirn_dist.stages.adapt import adapt
-from cirn_dist.stages.parts import build_segmenter
+from cirn_dist.stages.adapt.train import adapt
+from cirn_dist.stages.domains import open_domains
+from cirn_dist.stages.segmenter import build_segmenter
 
 
 def preset(folder: Path, name: str, base: str = "gta5_cityscapes") -> Config:

@@ -17,23 +17,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cirn_dist.checkpoint.store import Checkpoint
-from cirn_dist.config import Domain
-from cirn_dist.configfile import load
+from cirn_dist.config.load import load
+from cirn_dist.config.schema import Domain
 from cirn_dist.data.decode import encode_image, encode_label
-from cirn_dist.data.index import ShardSet
 from cirn_dist.data.labels import label_space, mapping
+from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.data.transforms import SegmentationTransform
-from cirn_dist.domains import open_domains
+from cirn_dist.display.tables import results_table
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import ConfigError
 from cirn_dist.models.deeplab import SegOutput
-from cirn_dist.report.results import Best, Results, Row
-from cirn_dist.report.table import results_table
-from cirn_dist.stages.evaluate import confusion, evaluate, label_map, predict, scores
+from cirn_dist.rundir.results import Best, Results, Row
+from cirn_dist.stages.domains import open_domains
+from cirn_dist.stages.evaluate.miou import confusion, evaluate, label_map, predict, scores
+from cirn_dist.stages.evaluate.validation import best_score
 from cirn_dist.stages.images import label_of, read_images, relabelling
-from cirn_dist.stages.parts import build_segmenter, stream
+from cirn_dist.stages.segmenter import build_segmenter, stream
 from cirn_dist.stages.source import train_supervised
-from cirn_dist.stages.validation import best_score
 
 C19, C16 = label_space("cityscapes19"), label_space("synthia16")
 TERRAIN = C19.classes.index("terrain")

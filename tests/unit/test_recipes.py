@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rawdata import camvid
 
-from cirn_dist.data.pack import pack
-from cirn_dist.data.recipes import load_recipe
+from cirn_dist.data.pack.pack import pack
+from cirn_dist.data.pack.recipes import load_recipe
 from cirn_dist.errors import ConfigError
 
 HEAD = "name: x\nlabel_space: camvid11\n"

@@ -15,7 +15,7 @@ from conftest import MINI
 from forks import Fault, Outcome, Starts
 
 from cirn_dist.checkpoint.store import Store
-from cirn_dist.report.published_tables import Run
+from cirn_dist.paper.tables import Run
 
 STAGES = ("source", "translate", "render", "cir", "adapt", "pseudo_label", "self_train")
 

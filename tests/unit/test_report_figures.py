@@ -9,8 +9,8 @@ import pytest
 
 from cirn_dist.report.curves import curve, loss_curves, nice_ticks, smoothed, thinned
 from cirn_dist.report.figures import dumbbell, stage_bars
-from cirn_dist.report.results import Control, Results, Row, Scores
-from cirn_dist.report.trackers import metrics
+from cirn_dist.rundir.metrics import metrics
+from cirn_dist.rundir.results import Control, Results, Row, Scores
 
 
 def results(*rows: Row) -> Results:

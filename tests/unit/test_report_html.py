@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cirn_dist.display.terminal import duration
 from cirn_dist.errors import CirnError, DataError
-from cirn_dist.report.blocks import duration
 from cirn_dist.report.html import write_report
-from cirn_dist.report.results import Control, Results, Row, Scores, write_results
 from cirn_dist.report.sections import headline
-from cirn_dist.report.trackers import MetricsLog, metrics
+from cirn_dist.rundir.metrics import MetricsLog, metrics
+from cirn_dist.rundir.results import Control, Results, Row, Scores, write_results
 
 EVIL = '<script>alert("x")</script>&'
 VOID = {"meta", "img"}

@@ -11,18 +11,18 @@ import pytest
 from PIL import Image
 from stagerun import stage_run
 
-from cirn_dist.domains import open_domains
+from cirn_dist.display.attention_maps import overlay, read_map, save_map
+from cirn_dist.display.panels import read_panels
 from cirn_dist.errors import DataError
 from cirn_dist.report.curves import Points, lines, nested
-from cirn_dist.report.heat import overlay, read_map, save_map, scale
 from cirn_dist.report.html import write_report
-from cirn_dist.report.panels import read_panels
-from cirn_dist.report.pictures import gates
-from cirn_dist.report.results import Best, Curve, Results, Row, Scores, read_curve
-from cirn_dist.report.trackers import metrics
+from cirn_dist.report.pictures import gates, scale
 from cirn_dist.report.training import best_and_last, diagnostics, pseudo_labels
-from cirn_dist.stages.parts import build_segmenter
-from cirn_dist.stages.scoring import write_panels
+from cirn_dist.rundir.metrics import metrics
+from cirn_dist.rundir.results import Best, Curve, Results, Row, Scores, read_curve
+from cirn_dist.stages.domains import open_domains
+from cirn_dist.stages.evaluate.scoring import write_panels
+from cirn_dist.stages.segmenter import build_segmenter
 
 RAMP: Points = [(0.0, 0.0), (50.0, 0.5), (100.0, 1.0)]
 

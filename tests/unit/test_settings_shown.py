@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cirn_dist.config import Config, counted_in_images, flatten
-from cirn_dist.configfile import load
-from cirn_dist.paper import judge
-from cirn_dist.report.settings import described, settings_table
-from cirn_dist.section import Section
-from cirn_dist.yamlfile import to_yaml
+from cirn_dist.config.load import load
+from cirn_dist.config.schema import Config, counted_in_images, flatten
+from cirn_dist.config.section import Section
+from cirn_dist.config.yamlfile import to_yaml
+from cirn_dist.paper.settings import described, settings_table
+from cirn_dist.paper.statements import judge
 
 NAMES = {"iterations", "warmup"}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from conftest import Command
 from owndata import folder, tiny
 
-from cirn_dist.checkpoint.lock import RunLock
+from cirn_dist.rundir.lock import RunLock
 
 
 def fingerprints(run: Path) -> object:

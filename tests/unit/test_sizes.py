@@ -13,21 +13,21 @@ from rawdata import labels, picture, save
 from stagerun import stage_run
 
 from cirn_dist.data.decode import encode_image, encode_label
-from cirn_dist.data.foreign import index_foreign
-from cirn_dist.data.index import ShardSet
 from cirn_dist.data.labels import label_space
-from cirn_dist.data.pack import pack
-from cirn_dist.data.repair import repair
-from cirn_dist.data.samples import Entry, json_field
-from cirn_dist.data.stats import Stats
+from cirn_dist.data.pack.pack import pack
+from cirn_dist.data.shards.foreign import index_foreign
+from cirn_dist.data.shards.repair import repair
+from cirn_dist.data.shards.samples import Entry, json_field
+from cirn_dist.data.shards.shardset import ShardSet
+from cirn_dist.data.shards.stats import Stats
+from cirn_dist.data.shards.verify import verify
+from cirn_dist.data.shards.writer import finish, write_shard
 from cirn_dist.data.stream import Stream
 from cirn_dist.data.transforms import SegmentationTransform
-from cirn_dist.data.verify import verify
-from cirn_dist.data.writer import finish, write_shard
 from cirn_dist.errors import CorruptSample, DataError
-from cirn_dist.stages.evaluate import evaluate
-from cirn_dist.stages.parts import build_segmenter
-from cirn_dist.stages.readymade import readymade
+from cirn_dist.stages.evaluate.miou import evaluate
+from cirn_dist.stages.segmenter import build_segmenter
+from cirn_dist.stages.translate.ready_made import readymade
 
 REASON = "its label map is 12x8, the image 24x16"
 FULL, HALF = (24, 16), (12, 8)

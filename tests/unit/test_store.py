@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from cirn_dist.checkpoint import folder as folder_module
-from cirn_dist.checkpoint.claim import clear_leftovers
 from cirn_dist.checkpoint.hostcopy import HostCopy
 from cirn_dist.checkpoint.state import load_component, load_optimizer, optimizer_tensors
 from cirn_dist.checkpoint.store import Checkpoint, Store, verify
 from cirn_dist.errors import CheckpointError
+from cirn_dist.rundir.settings import clear_leftovers
 
 STATE = {"step": 3, "finished": False}
 

@@ -11,13 +11,13 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cirn_dist.cli import app
-from cirn_dist.configfile import dump, load
+from cirn_dist.cli.app import app
+from cirn_dist.config.load import dump, load
 from cirn_dist.errors import ConfigError, DataError
-from cirn_dist.report.published_tables import task_of
-from cirn_dist.report.results import Results, Row, write_results
-from cirn_dist.report.sweeps import Collected, collect
-from cirn_dist.sweep import Point, point, points
+from cirn_dist.paper.sweep import Point, point, points
+from cirn_dist.paper.sweep_tables import Collected, collect
+from cirn_dist.paper.tables import task_of
+from cirn_dist.rundir.results import Results, Row, write_results
 
 
 @pytest.fixture

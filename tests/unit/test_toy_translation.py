@@ -15,14 +15,14 @@ from PIL import Image
 from stagerun import logged, stage_run
 
 from cirn_dist.data.decode import open_image
-from cirn_dist.data.index import ShardSet
+from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.data.streets import render as street
-from cirn_dist.domains import open_domains
-from cirn_dist.report.translation import read_alarms
-from cirn_dist.stages.quality import measure_quality
-from cirn_dist.stages.render import render
+from cirn_dist.rundir.translation import read_alarms
+from cirn_dist.stages.domains import open_domains
 from cirn_dist.stages.source import train_supervised
-from cirn_dist.stages.translate import translate
+from cirn_dist.stages.translate.quality import measure_quality
+from cirn_dist.stages.translate.render import render
+from cirn_dist.stages.translate.train import translate
 
 Array = npt.NDArray[np.float64]
 WIDTH, HEIGHT, COUNT = 48, 40, 100

@@ -11,14 +11,14 @@ import torch
 from stagerun import stage_run
 from torch import Tensor
 
-from cirn_dist.config import Translate
-from cirn_dist.data.index import ShardSet
+from cirn_dist.config.schema import Translate
+from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.errors import CheckpointError
 from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.deeplab import Segmenter
-from cirn_dist.stages.gan_parts import gan_players
-from cirn_dist.stages.parts import build_segmenter
-from cirn_dist.stages.translate import discriminator_loss, generator_losses, semantic_loss, translate
+from cirn_dist.stages.segmenter import build_segmenter
+from cirn_dist.stages.translate.players import gan_players
+from cirn_dist.stages.translate.train import discriminator_loss, generator_losses, semantic_loss, translate
 
 # Networks that NumPy has too: x -> a x + b, and a patch logit of each 2x2 pixels.
 NETWORKS = {"generator_s2t": (0.7, 0.2), "generator_t2s": (1.2, -0.1), "discriminator_s": (0.9, 0.1),

@@ -12,7 +12,7 @@ from shardsets import by_key, image_of, label_of
 
 from cirn_dist.data import transforms
 from cirn_dist.data.decode import may_be_turned, open_image
-from cirn_dist.data.pack import pack
+from cirn_dist.data.pack.pack import pack
 from cirn_dist.data.transforms import decode_image
 from cirn_dist.errors import CorruptSample
 

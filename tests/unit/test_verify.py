@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from rawdata import camvid, flip, jpeg, picture, sample, shard_set
 
-from cirn_dist.data.bench import bench_data
 from cirn_dist.data.decode import encode_label
-from cirn_dist.data.index import ShardSet
-from cirn_dist.data.info import info
 from cirn_dist.data.labels import label_space
-from cirn_dist.data.pack import pack
-from cirn_dist.data.repair import repair
-from cirn_dist.data.samples import Entry
-from cirn_dist.data.stats import Stats
-from cirn_dist.data.verify import verify
-from cirn_dist.data.writer import finish, write_shard
+from cirn_dist.data.pack.pack import pack
+from cirn_dist.data.shards.info import info
+from cirn_dist.data.shards.repair import repair
+from cirn_dist.data.shards.samples import Entry
+from cirn_dist.data.shards.shardset import ShardSet
+from cirn_dist.data.shards.stats import Stats
+from cirn_dist.data.shards.verify import verify
+from cirn_dist.data.shards.writer import finish, write_shard
 from cirn_dist.errors import DataError
+from cirn_dist.measure.reading import bench_data
 
 SHA = "the file differs from what was written (sha256)"
 

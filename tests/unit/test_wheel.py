@@ -40,7 +40,7 @@ def test_an_installed_wheel_finds_its_configurations_recipes_and_scripts(tmp_pat
         (site / foreign).mkdir()
         (site / foreign / "__init__.py").touch()
     code = (
-        "from cirn_dist.configfile import load; from cirn_dist.data.recipes import load_recipe; import cirn_dist;"
+        "from cirn_dist.config.load import load; from cirn_dist.data.pack.recipes import load_recipe; import cirn_dist;"
         "from cirn_dist.resources import folder; assert (folder('launch') / 'slurm/job.sh').is_file();"
         "load('gta5_cityscapes'); load_recipe('camvid'); print(cirn_dist.__file__)"
     )

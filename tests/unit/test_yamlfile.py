@@ -13,8 +13,8 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cirn_dist.config.yamlfile import parse_yaml, read_mapping, read_yaml, to_yaml
 from cirn_dist.errors import ConfigError
-from cirn_dist.yamlfile import parse_yaml, read_mapping, read_yaml, to_yaml
 
 TEXTS = st.text() | st.from_regex(r"[-+.0-9eExo_:nyNY~<=]{1,6}", fullmatch=True) | st.sampled_from(["no", "on", "1e5"])
 NUMBERS = st.integers() | st.floats(allow_nan=False)

@@ -1,0 +1,127 @@
+"""The command line: one thin function per verb."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_module
+import logging
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import cirn_dist
+from cirn_dist.cli.bench import bench_scale
+from cirn_dist.cli.checkpoints import bench_checkpoint, checkpoints_app
+from cirn_dist.cli.doctor import doctor, fetch
+from cirn_dist.cli.paper import show_app, tables
+from cirn_dist.cli.run import Json, demo, run
+from cirn_dist.cli.shards import bench_app, pack, shards_app
+from cirn_dist.cli.sweep import sweep_app
+from cirn_dist.display.terminal import show
+from cirn_dist.errors import CirnError
+
+app = typer.Typer(
+    help="Distributed unsupervised domain adaptation for semantic segmentation: the CIRN paper.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"cirn-dist {cirn_dist.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Take the options that go before a verb."""
+
+
+app.command()(demo)
+app.command()(run)
+app.command()(doctor)
+app.command()(fetch)
+app.command()(pack)
+bench_app.command("scale")(bench_scale)
+app.command()(tables)
+app.add_typer(shards_app, name="shards")
+app.add_typer(sweep_app, name="sweep")
+bench_app.command("checkpoint")(bench_checkpoint)
+app.add_typer(bench_app, name="bench")
+app.add_typer(show_app, name="show")
+app.add_typer(checkpoints_app, name="checkpoints")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
+    json: Json = None,
+) -> None:
+    """Write a run's report.html; of several runs, print mean and spread over their seeds."""
+    from cirn_dist.display.summary import summarise_seeds
+    from cirn_dist.report.html import write_report
+
+    if len(runs) == 1:
+        print(write_report(runs[0]))
+    summary = summarise_seeds(runs)
+    show(summary)
+    if json is not None:
+        json.write_text(summary.model_dump_json(indent=2), encoding="utf-8")
+
+
+@app.command("import-weights")
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="A .pth or .safetensors file, e.g. AdaptSegNet's or CLAN's.")],
+    out: Annotated[Path | None, typer.Option(help="Default: FILE with the ending .safetensors.")] = None,
+    backbone: Annotated[str, typer.Option(help="The lineage's is resnet101_caffe.")] = "resnet101_caffe",
+    space: Annotated[str, typer.Option(help="Label space of its classifiers.")] = "cityscapes19",
+    json: Json = None,
+) -> None:
+    """Convert another project's weights for model.weights or model.segmenter, and say what matched."""
+    from cirn_dist.data.run_sets.label_space import named_space
+    from cirn_dist.display.weights import import_table
+    from cirn_dist.models.imported import import_file
+
+    made = out or file.with_suffix(".safetensors" if file.suffix != ".safetensors" else ".imported.safetensors")
+    found = import_file(file, made, backbone=backbone, space=named_space(space))
+    show(import_table(found))
+    if json is not None:
+        json.write_text(json_module.dumps(dataclasses.asdict(found), indent=1, default=str), encoding="utf-8")
+
+
+@app.command()
+def scripts(
+    to: Annotated[
+        Path | None, typer.Option(help="Copy them there first: out of a container's image, to a host.")
+    ] = None,
+) -> None:
+    """Print the folder of the launch scripts, e.g. for sbatch $(cirn-dist scripts)/slurm/pipeline.sbatch."""
+    from cirn_dist.resources import folder
+
+    found = folder("launch")
+    if to is not None:
+        try:
+            found = Path(shutil.copytree(found, to, dirs_exist_ok=True))
+        except OSError as error:
+            what = f"cannot be written: {error.strerror or error}"
+            raise CirnError(what, where=to, fix="choose another folder") from error
+    print(found)
+
+
+def main() -> None:
+    """Run the command line; an expected error is one line and an exit code, never a traceback."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    try:
+        app()
+    except CirnError as error:
+        print(f"cirn-dist: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

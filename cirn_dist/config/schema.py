@@ -1,0 +1,385 @@
+"""The one configuration schema, in the order of the pipeline; the defaults are the paper's values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from cirn_dist.config.problems import problems
+from cirn_dist.config.section import LARGEST, SMALLEST, Beta, CropSide, Located, Place, Scale, Section, Size
+from cirn_dist.schedule import LrScaling
+
+Option = int | float | str | bool | None
+# An iteration is one image of each domain: numbers of them count images, and a step takes engine.images_per_step.
+Iterations = Annotated[int, "iterations"]
+Init = Literal["pretrained", "source", "cir", "adapt"]  # what a stage starts from: ImageNet, or a stage before it
+
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class OwnSpace(Section):
+    """A label space of one's own: pixel value i is classes[i], 255 is ignored."""
+
+    name: str = Field(min_length=1, description="how messages and shard sets call it")
+    classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1, max_length=255)
+    palette: tuple[tuple[Byte, Byte, Byte], ...] = Field(description="one RGB colour per class")
+    subsets: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="named groups of classes whose mean IoU is also given"
+    )
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> OwnSpace:
+        if len(self.palette) != len(self.classes):
+            raise ValueError(f"{len(self.palette)} palette colours for {len(self.classes)} classes; give one each")
+        for what, values in (("class", self.classes), ("colour", self.palette)):
+            twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
+            if twice is not None:
+                raise ValueError(f"the {what} {twice!r} is there twice")
+        if "ignore" in self.classes:
+            raise ValueError("no class can be called 'ignore': that is what 255 means")
+        for subset, names in self.subsets.items():
+            unknown = sorted(set(names) - set(self.classes))
+            if unknown or not names:
+                raise ValueError(f"subset {subset!r} has {f'no class {unknown[0]!r}' if unknown else 'no classes'}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = handler(self)  # spaces were written without subsets once, and are digested
+        return {key: value for key, value in written.items() if key != "subsets" or value}
+
+
+def _own_space(value: object) -> object:
+    """Read a mapping as an OwnSpace alone: its mistakes are told, not that it is no name either."""
+    if not isinstance(value, Mapping):
+        return value
+    try:
+        return OwnSpace.model_validate(value)
+    except ValidationError as error:
+        raise ValueError("; ".join(map(str, problems(error, OwnSpace)))) from None
+
+
+Space = Annotated[str | OwnSpace, BeforeValidator(_own_space)]
+
+
+class Domain(Section):
+    """One domain: a dataset recipe and where its raw files are."""
+
+    recipe: Annotated[str, Located(kind="shards")] = Field(
+        min_length=1, description="a name in shards/ or the path of a recipe file"
+    )
+    raw: Place = Field(None, description="the raw dataset's folder; procedural recipes need none")
+    size: Size = Field(description="width and height the images are packed and trained at")
+    split: str = "train"
+    options: dict[str, Option] = Field(default_factory=dict, description="recipe options for the training split")
+    score_split: str | None = Field(None, description="a labelled split used for scoring only")
+    score_options: dict[str, Option] = Field(default_factory=dict)
+    score_raw: Place = Field(None, description="the folder of the scored images, where it is another than raw")
+    map_labels: dict[str, str] | None = Field(
+        None, description="labels of another space: its class -> data.label_space's; {} where equal names are enough"
+    )
+
+
+class Data(Section):
+    """Both domains and how they are read."""
+
+    label_space: Annotated[Space | None, Located(kind="shards")] = Field(
+        None, description="cityscapes19, synthia16, camvid11, a recipe, or {name, classes, palette}; null: the source's"
+    )
+    source: Domain
+    target: Domain
+    packed: Place = Field(
+        None,
+        description="a folder of packed sets that runs share, each packed there once; null: the run's own",
+    )
+    codec: Literal["jpeg95", "png", "webp"] = "jpeg95"
+    shard_mb: float = Field(128, gt=0, description="size at which a shard is closed; ranks render whole shards")
+    workers: int = Field(2, ge=0, description="loader processes per rank")
+    window: int = Field(16, ge=1, description="shards pooled when the order is shuffled")
+    max_bad: int = Field(10, ge=0, description="unreadable samples replaced before the run ends")
+
+
+class Acm(Section):
+    """The ancillary classifier module."""
+
+    k: int = Field(2, ge=0, description="attention modules; 0 is a plain second classifier")
+    width: int = Field(256, ge=1, description="channels of an attention module's hidden layer")
+    depth: int = Field(1, ge=0, description="hidden layers of an attention module")
+    residual: bool = False
+    per_head: bool = False
+
+
+class Model(Section):
+    """The segmenter: DeepLab-v2 with C and ACM."""
+
+    backbone: Literal["resnet101", "resnet101_caffe", "resnet50", "resnet34", "resnet18", "mobilenet_v2", "tiny"] = (
+        "resnet101"
+    )
+    weights: Annotated[str | None, Located(("imagenet",))] = Field(
+        "imagenet", description="imagenet (torchvision's download), a file, or null"
+    )
+    segmenter: Annotated[str | None, Located()] = Field(
+        None, description="a file of import-weights: backbone, C and ACM that init: pretrained starts from"
+    )
+    norm: Literal["auto", "sync", "batch", "frozen"] = "auto"
+    freeze_affine: bool = True
+    acm: Acm = Acm()
+
+
+Backend = Literal["ddp", "exact", "deepspeed"]
+
+
+class Engine(Section):
+    """What a step is and how a run is kept."""
+
+    images_per_step: int = Field(1, ge=1, description="B, the global batch: world x micro_batch x accumulation")
+    micro_batch: int = Field(1, ge=1, description="b, images in one forward pass of one rank")
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = Field(
+        "auto", description="auto goes by the hardware; fp64 is for comparing runs, not for training"
+    )
+    backend: Backend = Field(
+        "ddp", description="who sums gradients over ranks; exact: in integers, for the same bits on any number of ranks"
+    )
+    zero_stage: Literal[0, 1, 2] = Field(
+        1, description="of deepspeed: 1 shards optimizer state over ranks, 2 gradients too, 0 neither"
+    )
+    deterministic: bool = Field(
+        False,
+        description="on GPUs: a resumed run has the bits of an undisturbed one, at some speed; on CPUs it always has",
+    )
+    tf32: bool = Field(
+        False,
+        description="on GPUs since A100, of fp32 alone: convolutions round what they multiply to 10 bits, and are fast",
+    )
+    lr_scaling: LrScaling = "auto"
+    lr_warmup: float = Field(
+        0.05, ge=0, le=1, description="share of a stage in which a scaled rate grows from batch 1's; no effect unscaled"
+    )
+    checkpoint_every: Iterations = Field(2000, ge=1, description="images between checkpoints")
+    keep: int = Field(2, ge=2, description="newest checkpoints kept")
+    keep_every: Iterations = Field(0, ge=0, description="images between checkpoints kept for good; 0 is none")
+    log_every: Iterations = Field(100, ge=1, description="images between lines of metrics.jsonl")
+    max_nonfinite: int = Field(10, ge=1, description="skipped steps in a row before the run ends")
+    time_reductions: bool = Field(False, description="log what the gradients' all-reduces cost; with ddp")
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field((), description="beside metrics.jsonl")
+    ranks: int | None = Field(None, ge=1, description="how many there must be; null takes the launcher's word")
+    start_timeout: float = Field(1800, gt=0, le=10**7, description="seconds a rank waits for the others outside a step")
+    step_timeout: float = Field(600, ge=0, le=10**7, description="seconds a step may take; 0 is no limit")
+    check_replicas_every: Iterations = Field(1000, ge=0, description="images between comparisons over ranks; 0: never")
+
+    @field_validator("zero_stage", mode="before")
+    @classmethod
+    def _parameters_stay_whole(cls, stage: object) -> object:
+        if stage == 3:
+            raise ValueError("3 shards the parameters, which others' passes and evaluation need whole: 0, 1 or 2")
+        return stage
+
+
+class Augment(Section):
+    """What happens to a training image; draws are a function of (seed, stream, k)."""
+
+    mirror: bool = True
+    scales: tuple[Scale, ...] = Field((1.0,), min_length=1)
+    crop: tuple[CropSide, CropSide] | None = None
+    jitter: float = Field(0.0, ge=0, le=1, description="strength of brightness, contrast, saturation and hue changes")
+    blur: float = Field(0.0, ge=0, description="largest Gaussian radius, pixels")
+
+
+class SegmenterTraining(Section):
+    """How a stage trains the segmenter."""
+
+    iterations: Iterations = Field(100_000, ge=1, description="images of each domain that the stage trains on")
+    init: Init = "pretrained"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(2.5e-4, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    head_lr_mult: float = Field(10.0, gt=0)
+    backbone_lr_mult: float = Field(1.0, gt=0, description="1 is the paper; 3 is what the peers' code does")
+    power: float = Field(0.9, ge=0, description="of the poly decay; 0 keeps the rate")
+    warmup: Iterations = Field(0, ge=0, description="images of linear warm-up")
+    clip_norm: float | None = Field(None, gt=0)
+    focal_gamma: float = Field(0.0, ge=0, description="0 is cross-entropy (eq. 6); CLAN's code has 2")
+    augment: Augment = Augment()
+
+
+class Translate(Section):
+    """Stage 1: CycleGAN with semantic consistency, or another way to the CIR, which needs none of its settings."""
+
+    method: Literal["cyclegan", "fda", "reinhard", "shards"] = Field(
+        "cyclegan",
+        description="fda: low-frequency amplitudes of a target image; reinhard: its colours; shards: ready-made images",
+    )
+    shards: Place = Field(None, description="shards: the set of translated images, with the source's keys")
+    fda_beta: float = Field(0.01, ge=0, le=0.5, description="fda: share of the image's frequencies, in each direction")
+    iterations: Iterations = Field(100_000, ge=1, description="images of each domain that the stage trains on")
+    lr: float = Field(2e-4, gt=0)
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
+    gan: Literal["lsgan", "vanilla"] = "lsgan"
+    lambda_cyc: float = Field(10.0, ge=0)
+    lambda_identity: float = Field(0.0, ge=0)
+    lambda_sem: float = Field(1.0, ge=0)
+    semantic_target: Literal["ground_truth", "argmax", "logits"] = "ground_truth"
+    colour_match: bool = Field(False, description="Reinhard's colour transfer to a target image before the generator")
+    colour_curve: bool = Field(
+        False, description="colour transfer: a tone curve in place of lightness's mean and spread"
+    )
+    colour_noise: bool = Field(False, description="colour transfer: the target image's sensor noise too")
+    ngf: int = Field(64, ge=1)
+    blocks: int = Field(9, ge=1)
+    residual_output: bool = Field(False, description="G(x) = x + n(x), n zero at the start")
+    upsampling: Literal["transposed", "resize"] = Field("transposed", description="resize leaves no checkerboard")
+    ndf: int = Field(64, ge=1)
+    d_layers: int = Field(3, ge=1, description="3 is the 70x70 PatchGAN")
+    pool: int = Field(50, ge=0, description="translated images remembered for the discriminators")
+    constant_share: float = Field(0.5, ge=0, le=1)
+    panel_every: Iterations = Field(5000, ge=0, description="images between pictures of the training; 0 draws none")
+    quality_images: int = Field(200, ge=0, description="images of each set that the CIR's quality is measured on")
+    checkpoint_activations: bool = Field(False, description="recompute the generators' blocks in the backward pass")
+    clip_norm: float | None = Field(None, gt=0)
+    load_width: int | None = Field(
+        None,
+        ge=SMALLEST,
+        le=LARGEST,
+        description="training images are scaled to this width before the crop, null keeps the packed size; the CIR is "
+        "rendered at the packed size, its labels' own",
+    )
+    augment: Augment = Augment(crop=(452, 452))
+
+
+class Render(Section):
+    """Writing the CIR."""
+
+    batch: int = Field(1, ge=1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] | None = Field(None, description="null is engine.precision")
+    tile: int | None = Field(
+        None, ge=64, description="side of overlapping tiles, for images too large for the memory; null is whole"
+    )
+
+
+class Adapt(SegmenterTraining):
+    """Stage 2: adversarial adaptation, weighted pixel by pixel."""
+
+    warmup: Iterations = Field(5000, ge=0, description="images of linear warm-up and of unweighted adversarial loss")
+    acm_start: Literal["random", "classifier"] = Field(
+        "random", description="ACM's classifier where init gives a trained C: random, or a copy of C (short runs)"
+    )
+    lambda_adv: float = Field(0.001, ge=0)
+    lambda_cos: float = Field(40.0, ge=0)
+    epsilon: float = Field(0.4, ge=0)
+    lambda_weight: float = Field(0.02, ge=0, description="weight discrepancy; CLAN's 0.01 times its hidden 2")
+    damping: bool = True
+    detach_weight_map: bool = False
+    seg_on: Literal["separate", "sum"] = "separate"
+    d_lr: float = Field(1e-4, gt=0)
+    d_betas: tuple[Beta, Beta] = (0.9, 0.99)
+    d_weight_decay: float = Field(0.0, ge=0)
+    ndf: int = Field(64, ge=1)
+    augment: Augment = Augment()
+
+
+class PseudoLabel(Section):
+    """Pseudo labels of the target images."""
+
+    rule: Literal["bdl", "crst", "iast", "fixed"] = Field("bdl", description="which predictions become labels")
+    rounds: int = Field(1, ge=1, description="label, train, label again: how often")
+    portion: float = Field(0.5, gt=0, le=1, description="bdl, crst: most confident share per class; 0.5 is the median")
+    portion_growth: float = Field(0.0, ge=0, le=1, description="bdl, crst: added to the portion in each later round")
+    portion_max: float = Field(1.0, gt=0, le=1)
+    cap: float = Field(0.9, gt=0, le=1, description="bdl: a threshold never exceeds this")
+    alpha: float = Field(0.2, gt=0, le=1, description="iast: share of an image's pixels of a class, at threshold 1")
+    beta: float = Field(0.9, ge=0, lt=1, description="iast: how much of the thresholds an image leaves as they were")
+    gamma: float = Field(8.0, ge=0, description="iast: how much less of a class with a low threshold is kept")
+    threshold: float = Field(0.95, ge=0, le=1, description="fixed: least confidence, for all classes")
+
+
+class SelfTrain(SegmenterTraining):
+    """Stage 3: training on the target's pseudo labels."""
+
+    init: Init = "adapt"
+    source_weight: float = Field(0.0, ge=0, description="weight of the CIR's own cross-entropy; eq. 9 has none")
+    lambda_adv: float = Field(0.0, ge=0, description="stage 2's adversarial term, kept on; eq. 9 has none")
+    lambda_kld: float = Field(
+        0.0, ge=0, description="confidence penalty where labelled: CRST 0.01 (paper 0.1), IAST 0.1"
+    )
+    lambda_entropy: float = Field(0.0, ge=0, description="entropy where there is no label; IAST 3")
+
+
+class Evaluate(Section):
+    """Scoring on the target."""
+
+    batch: int = Field(4, ge=1)
+    flip: bool = Field(False, description="average with the mirrored image's prediction")
+    scales: tuple[Scale, ...] = Field((1.0,), min_length=1, description="average predictions at these sizes")
+    every: Iterations = Field(0, ge=0, description="images between scores while training; 0 scores the end only")
+    adabn: bool = Field(True, description="also score with BatchNorm statistics of unlabelled target images")
+    adabn_images: int = Field(200, ge=1)
+    panels: int = Field(6, ge=0, description="example images in the report")
+
+
+class Config(Section):
+    """A whole run."""
+
+    name: str = Field("run", pattern=r"^[\w.-]+$")
+    seed: int = Field(0, ge=0)
+    data: Data
+    model: Model = Model()
+    engine: Engine = Engine()
+    source: SegmenterTraining = SegmenterTraining()
+    translate: Translate = Translate()
+    render: Render = Render()
+    cir: SegmenterTraining = SegmenterTraining()
+    adapt: Adapt = Adapt()
+    pseudo_label: PseudoLabel = PseudoLabel()
+    self_train: SelfTrain = SelfTrain()
+    evaluate: Evaluate = Evaluate()
+    with_cir: bool = Field(True, description="false: adapt from the source itself (Table 4 without CIR)")
+    controls: bool = Field(True, description="also train each stage's control of the same length")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if self.source.init != "pretrained":
+            raise ValueError("source.init must be pretrained: no stage comes before it")
+        if self.cir.init in ("cir", "adapt") or self.adapt.init == "adapt":
+            raise ValueError("cir.init and adapt.init come before the adapt stage: use pretrained or source")
+        if (self.translate.method == "shards") != (self.translate.shards is not None):
+            raise ValueError("translate.shards is the set of translated images that translate.method=shards takes")
+        if self.self_train.lambda_adv and not self.self_train.source_weight:
+            raise ValueError("self_train.lambda_adv needs self_train.source_weight: D is shown predictions on the CIR")
+        if self.engine.images_per_step % self.engine.micro_batch:
+            raise ValueError("engine.images_per_step must be a multiple of engine.micro_batch")
+        return self
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return {dotted key: value} of a nested dictionary."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        dotted = f"{prefix}{key}"
+        flat.update(flatten(value, f"{dotted}.") if isinstance(value, dict) and value else {dotted: value})
+    return flat
+
+
+def counted_in_images(group: type[Section] = Config, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of every setting that is a number of iterations."""
+    for name, field in group.model_fields.items():
+        if "iterations" in field.metadata:
+            yield f"{prefix}{name}"
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from counted_in_images(field.annotation, f"{prefix}{name}.")
+
+
+def within(key: str, groups: Iterable[str]) -> bool:
+    """Whether a dotted key is one of `groups` or in one of them, as `adapt.lr` is in `adapt`."""
+    return any(key == group or key.startswith(f"{group}.") for group in groups)

@@ -1,0 +1,1 @@
+"""From a raw dataset to a shard set: recipes, walking, matching, encoding."""

@@ -1,0 +1,1 @@
+"""Shard sets on disk: reading, writing, describing, checking and repairing them."""

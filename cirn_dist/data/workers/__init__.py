@@ -1,0 +1,1 @@
+"""Worker processes that decode or encode ahead, results in order."""

@@ -1,0 +1,1 @@
+"""What a person reads while a run works and in a terminal afterwards: progress, trackers, tables."""

@@ -1,0 +1,1 @@
+"""Measurements and estimates: memory, speed, scaling, and whether this machine can run."""

@@ -1,0 +1,1 @@
+"""Stage 2: adversarial adaptation from the CIR to the target."""

@@ -1,0 +1,102 @@
+"""The pixel-level adversarial loss of stage 2 (eq. 7), for both of its players.
+
+Read as the lineage's code has it: D tells I from T on the softmax of C's and ACM's summed logits; each target pixel's
+term is weighted by lambda_cos * R(p1, p2) + epsilon; C's and ACM's weights are pushed apart.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cirn_dist import losses
+from cirn_dist.checkpoint.state import load_component
+from cirn_dist.config.schema import Adapt
+from cirn_dist.engine.backends import build_player
+from cirn_dist.engine.players import Player
+from cirn_dist.engine.run import Run
+from cirn_dist.engine.step import Losses, Pass
+from cirn_dist.models.deeplab import Segmenter, SegOutput
+from cirn_dist.models.discriminators import PixelDiscriminator
+from cirn_dist.schedule import damping, poly, warmup
+from cirn_dist.seeds import derive
+from cirn_dist.stages.adapt.diagnostics import disagreement, discriminator_probabilities
+from cirn_dist.stages.segmenter import scaling
+
+
+class Adversary:
+    """Domain discriminator D and the segmenter's adversarial loss.
+
+    Args:
+        segmenter: whose C and ACM differ in their weights.
+        parent: the stage whose D this one goes on from; None starts a new one.
+    """
+
+    def __init__(self, run: Run, segmenter: Segmenter, settings: Adapt, parent: str | None = None) -> None:
+        self.segmenter, self.settings = segmenter, settings
+        torch.manual_seed(derive(run.config.seed, "discriminator"))
+        discriminator = PixelDiscriminator(run.labels.num_classes, settings.ndf)
+        if parent is not None:
+            load_component(discriminator, run.finished(parent), "discriminator")
+        self.player = _player(run, discriminator, settings)
+
+    def weights(self, output: SegOutput, iteration: int) -> Tensor | None:
+        """Return the weight of each target pixel; none during the warm-up, as in CLAN."""
+        if iteration <= self.settings.warmup or output.p2 is None:
+            return None
+        lambda_cos, epsilon = self.settings.lambda_cos, self.settings.epsilon
+        return losses.pixel_weights(output.p1, output.p2, lambda_cos=lambda_cos, epsilon=epsilon)
+
+    def segmenter_terms(self, prediction: Tensor, weights: Tensor | None, iteration: int) -> Losses:
+        """Return the segmenter's terms: fooling D on T, and keeping C's and ACM's weights apart.
+
+        Args:
+            prediction: P on T, (N, C, H, W).
+            weights: of T's pixels, (N, 1, H, W), or None.
+        """
+        settings = self.settings
+        adversarial = losses.adversarial_segmenter(
+            self.player.raw("discriminator")(prediction), weights, detach_weights=settings.detach_weight_map
+        )
+        faded = damping(iteration, settings.iterations) if settings.damping else 1.0
+        terms = {"adv": settings.lambda_adv * faded * adversarial}
+        if self.segmenter.acm is not None:
+            apart = losses.weight_discrepancy(self.segmenter.classifier, self.segmenter.acm.classifiers)
+            terms["weight"] = settings.lambda_weight * faded * apart
+        return terms
+
+    def discriminator_pass(self, p_i: Tensor, p_t: Tensor, weights: Tensor | None, on_t: SegOutput) -> Pass:
+        """Return D's loss on the predictions on I and T, which get no gradient, and what is observed beside it.
+
+        The authors judge convergence by D's probabilities; C and ACM should disagree less on T as training goes on.
+        """
+        d_i, d_t = self.player("discriminator", p_i.detach()), self.player("discriminator", p_t.detach())
+        loss = losses.adversarial_discriminator(d_i, d_t, None if weights is None else weights.detach())
+
+        def observe() -> Losses:
+            found = discriminator_probabilities(d_i, d_t)
+            if self.segmenter.acm is not None:
+                heads = self.segmenter.classifier, self.segmenter.acm.classifiers
+                found |= disagreement(on_t) | {"weight_cosine": losses.weight_discrepancy(*heads) - 1}
+            return found
+
+        return Pass({"d": loss}, observe)
+
+
+def probabilities(output: SegOutput) -> Tensor:
+    """Return P: the softmax of the summed logits, (N, C, H, W)."""
+    return output.logits.softmax(dim=1)
+
+
+def _player(run: Run, discriminator: PixelDiscriminator, settings: Adapt) -> Player:
+    images = run.config.engine.images_per_step
+    scale = scaling(run.config, "adam", settings.iterations)
+    return build_player(
+        "discriminator",
+        {"discriminator": discriminator},
+        lambda: torch.optim.Adam(
+            discriminator.parameters(), settings.d_lr, settings.d_betas, weight_decay=settings.d_weight_decay
+        ),
+        lambda i: scale(i) * warmup(i + images, settings.warmup) * poly(i, settings.iterations, settings.power),
+        run.runtime,
+    )

@@ -1,0 +1,64 @@
+"""Stage 2, adaptive semantic segmentation: from the CIR (I) to the target (T) with C, ACM and D (eqs. 6 to 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cirn_dist import losses
+from cirn_dist.config.schema import Adapt
+from cirn_dist.data.shards.shardset import ShardSet
+from cirn_dist.engine.loop import Training, fit
+from cirn_dist.engine.run import Run
+from cirn_dist.engine.step import Batch, Pass
+from cirn_dist.stages.adapt.adversary import Adversary, probabilities
+from cirn_dist.stages.evaluate.validation import validation
+from cirn_dist.stages.segmenter import initial_segmenter, predicted, segmenter_player, stream
+
+
+def adapt(
+    run: Run,
+    name: str,
+    intermediate: ShardSet,
+    target: ShardSet,
+    settings: Adapt,
+    labelled: ShardSet | None = None,
+) -> None:
+    """Train the segmenter against D: supervised on I, adversarially on T; the total is eq. 8.
+
+    Args:
+        labelled: target images it may be scored on while it trains.
+    """
+    segmenter, parents = initial_segmenter(run, settings.init, with_acm=True, acm_start=settings.acm_start)
+    player = segmenter_player(run, segmenter, settings)
+    adversary = Adversary(run, segmenter, settings)
+
+    def step(batch: Batch, iteration: int) -> Iterator[Pass]:
+        # C and ACM on I (eq. 6).
+        on_i = predicted(player, batch["source"])
+        seg = losses.supervision(on_i, batch["source"]["label"], on=settings.seg_on, focal_gamma=settings.focal_gamma)
+        p_i = probabilities(on_i).detach()
+        del on_i
+        yield Pass({"seg": seg})
+
+        # C and ACM on T, to fool D (eq. 7).
+        on_t = predicted(player, batch["target"])
+        p_t, weights = probabilities(on_t), adversary.weights(on_t, iteration)
+        yield Pass(adversary.segmenter_terms(p_t, weights, iteration))
+
+        # D on what was predicted on both, before the update (eq. 7).
+        yield adversary.discriminator_pass(p_i, p_t, weights, on_t)
+
+    training = Training(
+        name,
+        settings.iterations,
+        players={"segmenter": player, "discriminator": adversary.player},
+        turns=("segmenter", "segmenter", "discriminator"),
+        passes=step,
+        streams={
+            "source": stream(run, intermediate, settings.augment, "source"),
+            "target": stream(run, target, settings.augment, "target"),
+        },
+        parents=parents,
+        validate=validation(run, name, segmenter, labelled),
+    )
+    fit(training, run)

@@ -1,0 +1,1 @@
+"""Scores on labelled target images, with and without AdaBN, during and after training."""

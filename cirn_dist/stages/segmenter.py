@@ -1,0 +1,165 @@
+"""The parts several stages build: the segmenter, its player, and the streams they read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from cirn_dist.checkpoint.folder import MANIFEST, Checkpoint
+from cirn_dist.checkpoint.state import assert_classes, load_component
+from cirn_dist.config.schema import Augment, Config, SegmenterTraining
+from cirn_dist.data.labels import LabelSpace
+from cirn_dist.data.run_sets.label_space import run_space
+from cirn_dist.data.shards.shardset import ShardSet
+from cirn_dist.data.stream import Stream
+from cirn_dist.data.transforms import SegmentationTransform
+from cirn_dist.engine.backends import build_player
+from cirn_dist.engine.players import Player
+from cirn_dist.engine.run import Run
+from cirn_dist.engine.step import Batch
+from cirn_dist.models.acm import ACM
+from cirn_dist.models.backbones import build_backbone
+from cirn_dist.models.deeplab import Segmenter, SegOutput
+from cirn_dist.models.imported import load_imported
+from cirn_dist.models.norm import convert
+from cirn_dist.rundir.parents import IMPORTED
+from cirn_dist.schedule import Optimizer, lr_factor, poly, ramped, warmup
+from cirn_dist.seeds import derive
+from cirn_dist.stages.images import relabelling
+
+
+def build_segmenter(run: Run, *, with_acm: bool, pretrained: bool = False) -> Segmenter:
+    """Build the segmenter of this run, its random weights a function of the run's seed.
+
+    Args:
+        with_acm: C and ACM (stages 2 and 3), or plain DeepLab-v2.
+        pretrained: whether to load the backbone's configured weights.
+    """
+    return segmenter_of(run.config, world=run.runtime.world, with_acm=with_acm, pretrained=pretrained)
+
+
+def segmenter_of(config: Config, *, world: int, with_acm: bool, pretrained: bool = False) -> Segmenter:
+    """Build the segmenter of a configuration on `world` ranks; the rest as `build_segmenter`."""
+    settings = config.model
+    torch.manual_seed(derive(config.seed, "segmenter"))
+    backbone = build_backbone(settings.backbone, settings.weights if pretrained else None)
+    classes = run_space(config.data).num_classes
+    acm = ACM(backbone.out_channels, classes, **settings.acm.model_dump()) if with_acm else None
+    segmenter = Segmenter(backbone, classes, acm=acm, freeze_affine=settings.freeze_affine)
+    norm = settings.norm
+    if norm == "auto":
+        norm = "sync" if world > 1 else "batch"
+    return convert(segmenter, norm)
+
+
+def load_segmenter(run: Run, stage: str) -> Segmenter:
+    """Build the segmenter a finished stage has trained, on the device, for inference."""
+    checkpoint = run.finished(stage)
+    with_acm = any(key.startswith("acm.") for key in checkpoint.read("segmenter"))
+    segmenter = build_segmenter(run, with_acm=with_acm)
+    load_component(segmenter, checkpoint, "segmenter")
+    return segmenter.to(memory_format=torch.channels_last).to(run.runtime.device).eval().requires_grad_(False)
+
+
+def initial_segmenter(
+    run: Run, init: str, *, with_acm: bool, acm_start: str = "random"
+) -> tuple[Segmenter, dict[str, str]]:
+    """Build the segmenter a stage starts from; returns it with its parent checkpoints.
+
+    From `source` or `cir`, backbone and C are taken. ACM's classifier keeps its random start, so that C and ACM differ
+    from the first step; a run too short for that may give it C's weights, which the weight discrepancy then parts.
+
+    Args:
+        init: `pretrained`, or the finished stage it goes on from; `cir` is the source where there is no CIR.
+        acm_start: `random`, or `classifier` for a copy of C.
+    """
+    imported = run.config.model.segmenter
+    if init == "pretrained":
+        segmenter = build_segmenter(run, with_acm=with_acm, pretrained=imported is None)
+        if imported is not None:
+            load_given(segmenter, run.config, run.labels)
+        return segmenter, {IMPORTED: imported} if imported is not None else {}
+    if init == "cir" and not run.config.with_cir:
+        init = "source"
+    segmenter = build_segmenter(run, with_acm=with_acm)
+    parent = run.finished(init)
+    plain = init in ("source", "cir")
+    load_component(segmenter, parent, "segmenter", only=("backbone.", "classifier.") if plain else ())
+    if plain and segmenter.acm is not None and acm_start == "classifier":
+        for head in segmenter.acm.classifiers:
+            head.load_state_dict(segmenter.classifier.state_dict())
+    return segmenter, {init: str(parent.path.relative_to(run.folder))}
+
+
+def load_given(segmenter: Segmenter, config: Config, space: LabelSpace) -> None:
+    """Load the weights that `model.segmenter` names.
+
+    Raises:
+        CheckpointError: the file is missing, unsafe, or of another network or other classes.
+    """
+    file = Path(config.model.segmenter or "")
+    if (file.parent / MANIFEST).is_file():  # a run's own checkpoint says what it was trained on
+        assert_classes(Checkpoint.open(file.parent), space)
+    load_imported(segmenter, file, backbone=config.model.backbone, space=space)
+
+
+def predicted(player: Player, images: Batch) -> SegOutput:
+    """Return the segmenter's output on one domain's images, at the size of their labels."""
+    output: SegOutput = player("segmenter", images["image"], images.get("size"))
+    return output
+
+
+def segmenter_player(run: Run, segmenter: Segmenter, settings: SegmenterTraining) -> Player:
+    """Give the segmenter its optimizer: heads at `head_lr_mult`, poly decay after a warm-up."""
+    segmenter.train()
+    groups = segmenter.parameter_groups(
+        settings.lr, head_lr_mult=settings.head_lr_mult, backbone_lr_mult=settings.backbone_lr_mult
+    )
+
+    def optimizer() -> torch.optim.Optimizer:
+        if settings.optimizer == "adamw":
+            return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
+
+    return build_player(
+        "segmenter",
+        {"segmenter": segmenter},
+        optimizer,
+        poly_schedule(run, settings.optimizer, settings),
+        run.runtime,
+        clip_norm=settings.clip_norm,
+    )
+
+
+def poly_schedule(run: Run, optimizer: Optimizer, settings: SegmenterTraining) -> Callable[[int], float]:
+    """Return iteration -> factor: warm-up, poly decay, and the scaling with the global batch."""
+    scale = scaling(run.config, optimizer, settings.iterations)
+
+    def factor(iteration: int) -> float:
+        # The update at the end of the step that begins at `iteration`; a rate of exactly 0 would waste the first.
+        ramp = warmup(iteration + run.config.engine.images_per_step, settings.warmup)
+        return scale(iteration) * ramp * poly(iteration, settings.iterations, settings.power)
+
+    return factor
+
+
+def scaling(config: Config, optimizer: Optimizer, iterations: int) -> Callable[[int], float]:
+    """Return iteration -> what a batch-1 rate is multiplied by with this configuration's global batch."""
+    engine = config.engine
+    factor = lr_factor(engine.lr_scaling, optimizer, engine.images_per_step)
+    return lambda iteration: ramped(factor, iteration + engine.images_per_step, engine.lr_warmup * iterations)
+
+
+def stream(run: Run, shards: ShardSet, augment: Augment, domain: str, *, width: int | None = None) -> Stream:
+    """Return a domain's endless stream; its order and augmentation depend on the run's seed and the domain alone.
+
+    Args:
+        width: the images are scaled to it first; None keeps them as they are packed.
+    """
+    table = relabelling(run, shards, domain)
+    relabel = None if table is None else table.tobytes()
+    transform = SegmentationTransform(**augment.model_dump(), width=width, relabel=relabel)
+    data = run.config.data
+    return Stream(shards, transform, seed=run.config.seed, name=domain, window=data.window, max_bad=data.max_bad)

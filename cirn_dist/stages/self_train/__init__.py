@@ -1,0 +1,1 @@
+"""Stage 3: pseudo labels, and finetuning on them."""

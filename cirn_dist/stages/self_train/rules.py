@@ -1,0 +1,88 @@
+"""Which predictions become pseudo labels: the rules of BDL, CRST and IAST, and a fixed threshold.
+
+The lineage keeps every pixel's confidence of the whole data set in memory (23 GiB for Cityscapes). Here a class's
+confidences are a histogram of 4096 bins: thresholds are exact to a bin, and integer counts add up over ranks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cirn_dist.config.schema import PseudoLabel
+from cirn_dist.data.labels import IGNORE
+
+BINS = 4096
+Counts = npt.NDArray[np.int64]
+Thresholds = npt.NDArray[np.float64]
+
+
+def confidence_histogram(
+    classes: npt.NDArray[np.uint8], confidence: npt.NDArray[np.float32], num_classes: int
+) -> Counts:
+    """Count pixels by predicted class and confidence bin, (C, BINS)."""
+    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    flat = classes.astype(np.int64) * BINS + bins
+    return np.bincount(flat.ravel(), minlength=num_classes * BINS).reshape(num_classes, BINS)
+
+
+def portion_of_round(settings: PseudoLabel, number: int) -> float:
+    """Return the share of each class's pixels that round `number`, counted from 1, keeps."""
+    grown = settings.portion + settings.portion_growth * (number - 1)
+    return min(grown, max(settings.portion, settings.portion_max))
+
+
+def thresholds(counts: Counts, settings: PseudoLabel, number: int = 1) -> Thresholds:
+    """Return each class's least confidence over the whole set, (C,).
+
+    `bdl` (Li et al. 2019): where the kept portion begins, capped; 0 for a class nobody predicted, which no pixel
+    meets. `crst` (Zou et al. 2019): the same without a cap, 1 for a class with too few pixels. Each is the lower edge
+    of its bin.
+    """
+    if settings.rule == "fixed":
+        return np.full(len(counts), settings.threshold)
+    above = counts[:, ::-1].cumsum(1)[:, ::-1]  # pixels in this bin or a higher one
+    wanted = portion_of_round(settings, number) * counts.sum(1, keepdims=True)
+    if settings.rule == "crst":
+        wanted = np.floor(wanted)
+    # The highest bin from which at least the wanted portion lies above; bin 0 always qualifies.
+    limits = (BINS - 1 - np.argmax((above >= wanted)[:, ::-1], axis=1)) / BINS
+    if settings.rule == "crst":
+        return np.where(wanted[:, 0] > 0, limits, 1.0)
+    return np.where(counts.sum(1) > 0, np.minimum(limits, settings.cap), 0.0)
+
+
+def adapted_thresholds(before: Thresholds, counts: Counts, settings: PseudoLabel) -> Thresholds:
+    """Return IAST's thresholds of one image, (C,), from those of the image before it (Mei et al. 2020, eqs. 5 and 6).
+
+    The image's own threshold of a class keeps its most confident alpha * before^gamma; the two are mixed by beta.
+    A class that is not in the image keeps its threshold.
+
+    Args:
+        counts: the image's `confidence_histogram`.
+    """
+    after = before.copy()
+    for c in np.flatnonzero(counts.sum(1)):
+        values = counts[c].copy()
+        values[min(int(before[c] * BINS), BINS - 1)] += 1  # the lineage adds the old threshold to the pixels
+        rank = (1 - settings.alpha * before[c] ** settings.gamma) * (values.sum() - 1)
+        own = np.searchsorted(values.cumsum(), np.floor(rank), side="right") / BINS
+        after[c] = settings.beta * before[c] + (1 - settings.beta) * own
+    return np.minimum(after, 0.999)
+
+
+def select(probabilities: Tensor, limits: Thresholds, rule: str) -> Tensor:
+    """Return the pseudo label of one image: (C, H, W) probabilities -> (H, W) uint8, 255 where not confident enough.
+
+    CRST decides by probability relative to the thresholds, so that a rare class can win over a frequent one.
+    """
+    least = torch.tensor(limits, dtype=torch.float32, device=probabilities.device)
+    if rule == "crst":
+        ratio, classes = (probabilities / least.clamp_min(1 / BINS)[:, None, None]).max(0)
+        confident = ratio >= 1
+    else:
+        confidence, classes = probabilities.max(0)
+        confident = confidence >= least[classes]
+    return torch.where(confident, classes, IGNORE).to(torch.uint8)

@@ -1,0 +1,1 @@
+"""Stage 1: the Content Invariant Representation, by CycleGAN and by the other ways to one."""
