@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json as json_module
 import logging
 import shutil
 import sys
@@ -16,8 +14,9 @@ import cirn_dist
 from cirn_dist.cli.bench import bench_scale
 from cirn_dist.cli.checkpoints import bench_checkpoint, checkpoints_app
 from cirn_dist.cli.doctor import doctor, fetch
+from cirn_dist.cli.options import Json, write_result
 from cirn_dist.cli.paper import show_app, tables
-from cirn_dist.cli.run import Json, demo, run
+from cirn_dist.cli.run import demo, run
 from cirn_dist.cli.shards import bench_app, pack, shards_app
 from cirn_dist.cli.sweep import sweep_app
 from cirn_dist.display.terminal import show
@@ -74,8 +73,7 @@ def report(
         print(write_report(runs[0]))
     summary = summarise_seeds(runs)
     show(summary)
-    if json is not None:
-        json.write_text(summary.model_dump_json(indent=2), encoding="utf-8")
+    write_result(json, summary)
 
 
 @app.command("import-weights")
@@ -94,8 +92,7 @@ def import_weights(
     made = out or file.with_suffix(".safetensors" if file.suffix != ".safetensors" else ".imported.safetensors")
     found = import_file(file, made, backbone=backbone, space=named_space(space))
     show(import_table(found))
-    if json is not None:
-        json.write_text(json_module.dumps(dataclasses.asdict(found), indent=1, default=str), encoding="utf-8")
+    write_result(json, found)
 
 
 @app.command()

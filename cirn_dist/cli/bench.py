@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json as json_module
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cirn_dist.cli.options import Config, Json, Overrides, write_result
 from cirn_dist.display.terminal import Listing, show
 from cirn_dist.errors import ConfigError
 
@@ -22,8 +22,8 @@ _PREDICTED = (8, 64, 256)
 
 
 def bench_scale(
-    config: Annotated[str, typer.Argument(help="A YAML file, or the name of one that ships.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
+    config: Config,
+    overrides: Overrides = None,
     stage: Annotated[str, typer.Option(help="source, translate or adapt.")] = "adapt",
     ranks: Annotated[str | None, typer.Option(metavar="R,R,...", help="Default: 1, 2, 4, ... up to the GPUs.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Counted, after two of warm-up.")] = 10,
@@ -36,7 +36,7 @@ def bench_scale(
         float | None, typer.Option(min=1e-9, help="One image's passes on the GPU to predict; default: as measured.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the runs in this folder.")] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Train a stage's step on 1, 2, ... ranks, and predict 8, 64 and 256 GPUs from it."""
     from cirn_dist.display.shards import counting
@@ -59,10 +59,7 @@ def bench_scale(
     }
     show(measured_table(found))
     show(predicted_table(predicted, work.image, gpus_per_node, intra))
-    if json is not None:
-        from cirn_dist.files import replace_text
-
-        replace_text(json, json_module.dumps(as_json(found, predicted), indent=1))
+    write_result(json, as_json(found, predicted))
 
 
 def measured_table(found: Scaling) -> Listing:

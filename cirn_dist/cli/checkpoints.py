@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from cirn_dist.cli.options import Json, Overrides, write_result
 from cirn_dist.display.terminal import show
 
 Folder = Annotated[Path, typer.Argument(help="The folder of a run.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.")]
 Stage = Annotated[str | None, typer.Option(help="Of this stage alone.")]
 
 
@@ -36,7 +35,7 @@ def show_run(folder: Folder, json: Json = None) -> None:
 
     found = lineage(folder)
     show(lineage_tree(found))
-    _write(json, found.to_json() | {"problems": found.problems()})
+    write_result(json, found.to_json() | {"problems": found.problems()})
     if found.problems():
         raise typer.Exit(1)
 
@@ -49,7 +48,7 @@ def list_checkpoints(folder: Folder, stage: Stage = None, json: Json = None) -> 
 
     found = inventory(folder, stage)
     show(inventory_table(found))
-    _write(json, [entry.model_dump(mode="json") for entry in found])
+    write_result(json, found)
 
 
 @checkpoints_app.command()
@@ -60,7 +59,7 @@ def verify(folder: Folder, stage: Stage = None, json: Json = None) -> None:
 
     found = inventory(folder, stage, check=True)
     show(verified_table(found))
-    _write(json, [entry.model_dump(mode="json") for entry in found])
+    write_result(json, found)
     if any(entry.problem for entry in found):
         raise typer.Exit(1)
 
@@ -78,12 +77,12 @@ def show_checkpoint(
 
     found = contents(folder, stage, step)
     show(contents_table(found))
-    _write(json, [entry.model_dump(mode="json") for entry in found])
+    write_result(json, found)
 
 
 def bench_checkpoint(
     config: Annotated[str, typer.Argument(help="Whose networks; default: the paper's.")] = "gta5_cityscapes",
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder on the file system to measure.")] = Path("runs"),
     saves: Annotated[int, typer.Option(min=1)] = 5,
     json: Json = None,
@@ -107,11 +106,4 @@ def bench_checkpoint(
         progress = Progress([(STAGE, STAGE)], quiet=True)
         found = bench_saves(Run(settings, Path(folder), runtime, progress, StopRequest(Path(folder) / "STOP")), saves)
     show(save_bench_table(dataclasses.asdict(found)))
-    _write(json, dataclasses.asdict(found))
-
-
-def _write(path: Path | None, content: Any) -> None:
-    if path is not None:
-        from cirn_dist.files import replace_text
-
-        replace_text(path, json_module.dumps(content, indent=1))
+    write_result(json, found)

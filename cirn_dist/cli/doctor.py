@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from cirn_dist.cli.options import Config, Overrides
 from cirn_dist.display.terminal import show
 
 
 def doctor(
     config: Annotated[str | None, typer.Option(help="Also estimate the memory of this configuration's stages.")] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    overrides: Overrides = None,
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"] | None, typer.Option(help="For the estimate; the configuration's.")
     ] = None,
@@ -47,8 +48,8 @@ def doctor(
 
 
 def fetch(
-    config: Annotated[str, typer.Argument(help="A YAML file, or the name of one that ships.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    config: Config,
+    overrides: Overrides = None,
 ) -> None:
     """Download the weights a configuration starts from, to where its run will look; $TORCH_HOME moves that."""
     from cirn_dist.config.load import load

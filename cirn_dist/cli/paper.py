@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cirn_dist.cli.checkpoints import RunOr, show_run
+from cirn_dist.cli.options import Config, Json, Overrides, write_result
 from cirn_dist.display.terminal import show
 
 show_app = typer.Typer(cls=RunOr, help="Show what a run would be, or what a run was made of.", no_args_is_help=True)
@@ -18,10 +17,10 @@ show_app.command("run")(show_run)
 
 @show_app.command("config")
 def show_config(
-    config: Annotated[str, typer.Argument(help="A YAML file, or the name of one that ships.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    config: Config,
+    overrides: Overrides = None,
     paper: Annotated[bool, typer.Option("--paper", help="Each value beside what the paper says of it.")] = False,
-    json: Annotated[Path | None, typer.Option("--json", help="Also write the comparison to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Print a whole configuration, every default filled in and described; it can be saved and run."""
     from cirn_dist.config.load import load
@@ -35,9 +34,7 @@ def show_config(
         show(settings_table(judged))
     else:
         print(described(settings), end="")
-    if json is not None:
-        content = [dataclasses.asdict(one) for one in judged]
-        json.write_text(json_module.dumps(content, indent=1), encoding="utf-8")
+    write_result(json, judged)
 
 
 def tables(runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")]) -> None:

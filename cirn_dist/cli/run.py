@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cirn_dist.cli.options import Config, Json, Overrides
+
 if TYPE_CHECKING:
     from cirn_dist.config.load import Setting
 
 Out = Annotated[Path | None, typer.Option(help="Folder of the run; started again in it, a run continues.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")]
 Until = Annotated[str | None, typer.Option(metavar="STAGE", help="End after this stage.")]
 Minutes = Annotated[
     float | None, typer.Option("--max-minutes", min=0, help="Save and end in time to be gone after so many minutes.")
@@ -29,7 +30,6 @@ DryRun = Annotated[
         "--dry-run", help="Check the configuration and its data, print the run's folder and its stages, and end."
     ),
 ]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
 
 
 def demo(
@@ -48,7 +48,7 @@ def demo(
 
 
 def run(
-    config: Annotated[str, typer.Argument(help="A YAML file, or the name of one that ships, e.g. gta5_cityscapes.")],
+    config: Config,
     overrides: Overrides = None,
     out: Out = None,
     json: Json = None,

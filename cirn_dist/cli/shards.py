@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json as json_module
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from cirn_dist.cli.options import Json, write_result
 from cirn_dist.display.terminal import show
 from cirn_dist.errors import ConfigError, DataError
 
@@ -18,7 +18,6 @@ bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="A shard set's folder.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.")]
 _CORES = os.cpu_count() or 1
 
 
@@ -73,7 +72,7 @@ def pack(
             progress=count,
         )
     show(info_table(info(made.path)))
-    _write(json, dataclasses.asdict(info(made.path)))
+    write_result(json, info(made.path))
 
 
 @shards_app.command("info")
@@ -84,7 +83,7 @@ def show_info(folder: Folder, json: Json = None) -> None:
 
     found = info(folder)
     show(info_table(found))
-    _write(json, dataclasses.asdict(found))
+    write_result(json, found)
 
 
 @shards_app.command()
@@ -96,7 +95,7 @@ def verify(folder: Folder, workers: Workers = _CORES, json: Json = None) -> None
     with counting("verifying") as count:
         found = verify_set(folder, workers=workers, progress=count)
     show(bad_table(found))
-    _write(json, dataclasses.asdict(found))
+    write_result(json, found)
     if not found.ok:
         raise DataError(
             f"{len(found.bad)} things are wrong", where=folder, fix="cirn-dist shards repair leaves them out"
@@ -128,7 +127,7 @@ def index(
             progress=count,
         )
     show(info_table(info(folder)))
-    _write(json, dataclasses.asdict(info(folder)))
+    write_result(json, info(folder))
 
 
 @shards_app.command()
@@ -148,7 +147,7 @@ def repair(
     if made.left_out:
         show(bad_lines(made.left_out))
     left_out = [dataclasses.asdict(one) for one in made.left_out]
-    _write(json, {"path": str(made.shards.path), "samples": len(made.shards), "left_out": left_out})
+    write_result(json, {"path": str(made.shards.path), "samples": len(made.shards), "left_out": left_out})
 
 
 @bench_app.command("data")
@@ -165,7 +164,7 @@ def bench_data(
     with counting("measuring") as count:
         found = measure(folder, seconds=seconds, workers=sorted({1, _CORES}), progress=count)
     show(bench_table(found))
-    _write(json, dataclasses.asdict(found))
+    write_result(json, found)
 
 
 def _size(text: str | None) -> Any:
@@ -187,10 +186,3 @@ def _options(words: list[str]) -> dict[str, Any]:
             raise ConfigError("not an option", where=f"--option {word}", fix="write KEY=VALUE")
         options[key] = parse_yaml(text, f"--option {word}")
     return options
-
-
-def _write(path: Path | None, content: dict[str, Any]) -> None:
-    if path is not None:
-        from cirn_dist.files import replace_text
-
-        replace_text(path, json_module.dumps(content, indent=1, default=str))

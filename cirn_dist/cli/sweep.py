@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json as json_module
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cirn_dist.cli.run import DryRun, Json, Minutes, Until, begin
+from cirn_dist.cli.options import Json, write_result
+from cirn_dist.cli.run import DryRun, Minutes, Until, begin
 from cirn_dist.config.load import Setting
 from cirn_dist.display.terminal import show
 from cirn_dist.errors import ConfigError
@@ -32,9 +32,7 @@ def list_points(sweep: Name, seeds: Seeds = "", json: Json = None) -> None:
     width = max(len(one.name) for one in found)
     for index, one in enumerate(found):
         print(f"{index:>4}  {one.name:<{width}}  {' '.join(one.overrides[:-1])}")  # the last is the name
-    if json is not None:
-        content = [{"index": index, **dataclasses.asdict(one)} for index, one in enumerate(found)]
-        json.write_text(json_module.dumps(content, indent=1), encoding="utf-8")
+    write_result(json, [{"index": index, **dataclasses.asdict(one)} for index, one in enumerate(found)])
 
 
 @sweep_app.command("run")
@@ -75,8 +73,7 @@ def collect_points(sweep: Name, seeds: Seeds = "", out: Folder = None, json: Jso
     tasks = {one.base: task_of(load(one.base).model_dump(mode="json")) for one in found}
     collected = collect(sweep, found, tasks, _folder(sweep, out))
     show(collected)
-    if json is not None:
-        json.write_text(collected.model_dump_json(indent=1), encoding="utf-8")
+    write_result(json, collected)
 
 
 def _folder(sweep: str, out: Path | None) -> Path:

@@ -136,3 +136,12 @@ def test_shard_verbs_print_and_write_json(cirn_dist: Command, tmp_path: Path, ca
 def test_the_version(cirn_dist: Command) -> None:
     done = cirn_dist("--version")
     assert (done.returncode, done.stdout) == (0, f"cirn-dist {__version__}\n")
+
+
+def test_a_result_file_that_cannot_be_written_is_refused_before_the_work(cirn_dist: Command, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for file, said in ((tmp_path / "absent/x.json", "there is no such folder"), (tmp_path, "is a folder")):
+        done = cirn_dist("run", "smoke", "--out", out, "--json", file)
+        assert done.returncode != 0
+        assert_one_line(done.stderr, said, "--json")
+        assert not out.exists()

@@ -1,0 +1,50 @@
+"""What several verbs of the command line share: arguments, options, and the file that `--json` writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+from cirn_dist.errors import ConfigError
+from cirn_dist.files import replace_text
+
+
+def _writable(path: Path | None) -> Path | None:
+    """Refuse a file that cannot be written before hours of work have made its content."""
+    if path is not None and path.is_dir():
+        raise ConfigError("is a folder", where=path, fix="give --json the name of a file")
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ConfigError("there is no such folder", where=path.parent, fix="make it, or give --json another file")
+    return path
+
+
+Config = Annotated[str, typer.Argument(help="A YAML file, or the name of one that ships.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
+Json = Annotated[
+    Path | None, typer.Option("--json", help="Also write the result to this file.", callback=_writable, metavar="FILE")
+]
+
+
+def write_result(path: Path | None, content: Any) -> None:
+    """Write what a verb has found as JSON, whole or not at all; nothing where `--json` was not given.
+
+    Args:
+        content: plain values, dataclasses or schema models, in any nesting; paths become strings.
+    """
+    if path is not None:
+        replace_text(path, json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
