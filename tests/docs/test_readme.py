@@ -1,23 +1,32 @@
-"""Every command of the README is one that exists, with a configuration and settings that load."""
+"""What the documents say holds: commands exist, settings load, examples work, files and floors are as named."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
+from conftest import Command
+from floors import FLOORS
+from PIL import Image
 
+from cirn_dist import __version__
 from cirn_dist.cli.app import app
 from cirn_dist.config.load import load
 from cirn_dist.paper.sweep import points
+from cirn_dist.rundir.results import read_results
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.S)
-INLINE = re.findall(r"`((?:cirn-dist|bash launch)[^`]*)`", README.replace("\n", " "))
+README, CLUSTER, CONTRIBUTING = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "launch/CLUSTER.md", "CONTRIBUTING.md")
+)
+BLOCKS = re.findall(r"```bash\n(.*?)```", README + CLUSTER, re.S)
+INLINE = re.findall(r"`((?:cirn-dist |bash launch)[^`]*)`", README.replace("\n", " "))
 VERBS = {"launch/slurm/pipeline.sbatch": ["run"], "launch/slurm/sweep.sbatch": ["sweep", "run"]}
 COMMANDS = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()] + INLINE
 
@@ -27,7 +36,7 @@ def test_a_command_of_the_readme_exists(command: str) -> None:
     words = shlex.split(command)
     while "=" in words[0]:
         words.pop(0)
-    if words[0] == "touch":
+    if words[0] in ("touch", "source", "pip") or words == ["cirn-dist", "--version"]:
         return
     if words[0] == "bash":
         assert (ROOT / words[1]).is_file()
@@ -57,17 +66,71 @@ def _parse(command: Any, words: list[str]) -> None:
     if "sweep" in settings:
         for point in points(settings["sweep"], [int(seed) for seed in settings["seeds"].split(",") if seed]):
             load(point.base, list(point.overrides))
-    elif command.name == "run" and "config" in settings:  # `show run` has none
+    elif command.name == "run" and "config" in settings and "mine.yaml" not in str(settings["overrides"]):
         load(settings["config"], settings["overrides"])
     elif command.name == "demo":
         load("smoke" if settings["smoke"] else "demo", settings["overrides"])
 
 
-def test_every_file_the_readme_names_is_there() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+def test_the_line_that_puts_cirn_dist_on_the_path_does() -> None:
+    """Typed after it, in a shell that knows nothing else: lines that need no data."""
+    if not (ROOT / ".venv/bin/activate").is_file():
+        pytest.skip("this checkout has no .venv; bash launch/test.sh makes it")
+    (activate,) = (line for line in README.splitlines() if line.startswith("source "))
+    harmless = ("cirn-dist --version", "cirn-dist show config", "cirn-dist sweep list", "cirn-dist doctor")
+    lines = [line for line in COMMANDS if line.startswith(harmless)]
+    assert len(lines) >= 4
+    shell = ["bash", "--noprofile", "--norc", "-euc", "\n".join([activate, *lines])]
+    clean = {"PATH": "/usr/bin:/bin", "HOME": str(Path.home())}
+    done = subprocess.run(shell, cwd=ROOT, env=clean, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert __version__ in done.stdout
+
+
+def test_the_classes_of_ones_own_that_the_readme_shows_train(mini: Path, tmp_path: Path, cirn_dist: Command) -> None:
+    """The README's recipe and its line, with raw folders of three classes, to the end of a tiny run."""
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
+    (tmp_path / "mine.yaml").write_text(recipe)
+    draw = np.random.default_rng(0)
+    for domain, splits in (("synthetic", ["train"]), ("real", ["train", "val"])):
+        for split in splits:
+            for kind in ("images", "labels"):
+                (tmp_path / domain / split / kind).mkdir(parents=True)
+            for name in ("a", "b", "c", "d"):
+                photo = draw.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+                Image.fromarray(photo).save(tmp_path / domain / split / f"images/{name}.png")
+                label = draw.integers(0, 3, (40, 48), dtype=np.uint8)
+                Image.fromarray(label).save(tmp_path / domain / split / f"labels/{name}.png")
+    (line,) = (line for line in COMMANDS if "mine.yaml" in line)
+    given = line.replace("/data", str(tmp_path)).replace("mine.yaml", f"{tmp_path}/mine.yaml").split()[3:]
+    out = tmp_path / "run"
+    done = cirn_dist("run", mini, *given, "--out", out, "--until", "source")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert read_results(out).classes == ("ground", "sky", "vehicle")
+
+
+def test_the_floors_the_readme_draws_are_those_the_imports_keep() -> None:
+    """Each line of "Reading the code" names rooms that are there, none above one that the floors put below it."""
+    (drawing,) = re.findall(r"From the top:\n\n```\n(.*?)```", README, re.S)
+    floors = [
+        [FLOORS[name.removesuffix("/").removesuffix(".py")] for name in re.split(r"  +", line)[0].split()]
+        for line in drawing.splitlines()
+    ]
+    assert all(len({*line}) == 1 or line is floors[-1] for line in floors)
+    levels = [level for line in floors for level in line]
+    assert levels == sorted(levels, reverse=True)
+    assert {*levels} == {*FLOORS.values()} - {-1}
+
+
+def test_every_file_the_documents_name_is_there() -> None:
+    text = README + CLUSTER + CONTRIBUTING
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (ROOT / target).exists(), target
-    for test in re.findall(r"`(tests/[\w/]+\.py)`", README):
-        assert (ROOT / test).is_file(), test
+    for file in re.findall(r"`((?:tests|launch|shards|configs)/[\w/.-]+)`", text):
+        assert (ROOT / file).exists(), file
+    package = ROOT / "cirn_dist"
+    for room in re.findall(r"`((?:models|config|stages|data|engine|display|paper|rundir|report|cli)/[\w/.]*)`", text):
+        assert (package / room).exists() or (package / f"{room}.py").is_file(), room
 
 
 def test_every_setting_the_readme_names_exists() -> None:
