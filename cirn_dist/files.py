@@ -22,6 +22,8 @@ _ADVICE = {
     errno.EACCES: "no permission to write there: choose another folder",
     errno.EPERM: "no permission to write there: choose another folder",
 }
+_NOT_OURS = "its permissions do not let this user open it"
+_READING = _ADVICE | {errno.EACCES: _NOT_OURS, errno.EPERM: _NOT_OURS}
 
 
 @contextmanager
@@ -34,8 +36,20 @@ def writing_into(place: Path) -> Iterator[None]:
             raise
         what, other = os.strerror(error.errno), _elsewhere(error, place)
         if other is not None and error.errno in (errno.EACCES, errno.EPERM):
-            raise DataError(what, where=other, fix="its permissions do not let this user open it") from error
+            raise DataError(what, where=other, fix=_NOT_OURS) from error
         raise DataError(what, where=other or place, fix=_ADVICE[error.errno]) from error
+
+
+@contextmanager
+def naming_the_file() -> Iterator[None]:
+    """Turn an operating system's refusal of a file (forbidden, too long a name) into a DataError that names it."""
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error.filename, str | os.PathLike):
+            raise
+        fix = _READING.get(error.errno or 0)
+        raise DataError(os.strerror(error.errno or 0), where=Path(error.filename), fix=fix) from error
 
 
 def _elsewhere(error: OSError, place: Path) -> Path | None:

@@ -13,12 +13,14 @@ from cirn_dist.data.run_sets.ready_packed import Role, raw_of, recipe_of, roles,
 from cirn_dist.data.run_sets.usable_labels import assert_labels
 from cirn_dist.data.shards.shardset import INDEX, ShardSet
 from cirn_dist.errors import DataError
+from cirn_dist.files import naming_the_file
 from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.downloads import fetch, kept_at
 from cirn_dist.rundir.standing import is_begun
 from cirn_dist.stages.segmenter import load_given, segmenter_of
 
 
+@naming_the_file()
 def check_inputs(config: Config, out: Path, *, download: bool = True) -> None:
     """Look at everything a run will read; nothing is written but torch's cache of downloads.
 

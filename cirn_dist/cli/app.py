@@ -21,6 +21,7 @@ from cirn_dist.cli.shards import bench_app, pack, shards_app
 from cirn_dist.cli.sweep import sweep_app
 from cirn_dist.display.terminal import show
 from cirn_dist.errors import CirnError
+from cirn_dist.files import naming_the_file
 
 app = typer.Typer(
     help="Distributed unsupervised domain adaptation for semantic segmentation: the CIRN paper.",
@@ -118,7 +119,8 @@ def main() -> None:
     """Run the command line; an expected error is one line and an exit code, never a traceback."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     try:
-        app()
+        with naming_the_file():
+            app()
     except CirnError as error:
         print(f"cirn-dist: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

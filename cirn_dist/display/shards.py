@@ -34,7 +34,9 @@ class Counter:
 def counting(title: str) -> Iterator[Counter]:
     """Show a bar with count and remaining time while the context is open; plain logs get none."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    hidden = not console.is_terminal  # it would leave an empty line
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as bar:
         yield Counter(bar, title)
 
 

@@ -145,3 +145,31 @@ def test_a_result_file_that_cannot_be_written_is_refused_before_the_work(cirn_di
         assert done.returncode != 0
         assert_one_line(done.stderr, said, "--json")
         assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("pack", "folder", "--space", "camvid11", "--out", "{out}", "--raw"),
+        ("run", "smoke", "--out", "{out}", "data.source.recipe=gta5", "data.source.raw="),
+        ("run", "smoke", "--out", "{out}", "model.weights="),
+        ("run", "smoke", "--out"),
+        ("run",),
+        ("report",),
+        ("show",),
+        ("checkpoints", "list"),
+        ("shards", "info"),
+        ("shards", "verify"),
+        ("import-weights",),
+        ("tables",),
+    ],
+)
+def test_a_file_the_system_refuses_is_named_in_one_line(
+    words: tuple[str, ...], cirn_dist: Command, tmp_path: Path
+) -> None:
+    name = tmp_path / ("n" * 300)  # no file system takes it, whoever the user is
+    *before, last = [word.replace("{out}", f"{tmp_path}/out") for word in words]
+    given = [*before, f"{last}{name}"] if last.endswith("=") else [*before, last, name]
+    done = cirn_dist(*given)
+    assert done.returncode in (1, 2), done.stdout
+    assert_one_line(done.stderr, str(name), "name too long")

@@ -7,6 +7,7 @@ from cirn_dist.data.labels import LabelSpace, known_spaces, label_space, own_spa
 from cirn_dist.data.pack.recipes import load_recipe
 from cirn_dist.data.shards.shardset import ShardSet, packed_at
 from cirn_dist.errors import ConfigError, nearest
+from cirn_dist.files import naming_the_file
 from cirn_dist.resources import folder
 
 
@@ -59,6 +60,7 @@ def setting(space: LabelSpace) -> str | OwnSpace:
     return OwnSpace(name=space.name, classes=space.classes, palette=space.palette, subsets=subsets)
 
 
+@naming_the_file()
 def settled(config: Config) -> Config:
     """Return a configuration whose label space is written out: no file has to be there to read it again.
 
