@@ -8,7 +8,7 @@ gradient per pixel is near float16's subnormals, and log(1 - sigmoid(12)) is inf
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,10 @@ from torch import Tensor, nn
 from cirn_dist.precision import wide
 
 if TYPE_CHECKING:
-    from cirn_dist.models.deeplab import SegOutput
+    from cirn_dist.choices import Gan, SegOn, SemanticTarget
+from cirn_dist.models.deeplab import SegOutput
 
 IGNORE = 255
-
-Gan = Literal["lsgan", "vanilla"]
-SemanticTarget = Literal["ground_truth", "argmax", "logits"]
 
 
 # Stage 1
@@ -94,7 +92,7 @@ def supervision(
     output: SegOutput,
     labels: Tensor,
     *,
-    on: Literal["separate", "sum"] = "separate",
+    on: SegOn = "separate",
     focal_gamma: float = 0.0,
 ) -> Tensor:
     """Return the segmentation loss of C and ACM (eqs. 6 and 9): the sum of each one's own, or that of their sum.

@@ -11,10 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from cirn_dist.choices import AskedPrecision, Precision
 from cirn_dist.errors import ConfigError
-
-Asked = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
-Precision = Literal["fp32", "bf16", "fp16", "fp64"]
 
 HALF: Mapping[Precision, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}  # what autocast computes in
 _YES = ("1", "true", "yes", "y", "t", "on")  # as Accelerate reads its variables
@@ -57,7 +55,7 @@ def hardware(device: torch.device | None = None) -> Hardware:
     return Hardware("cpu", cpu_bf16=_cpu_has_bf16(), name=f"CPU, {torch.backends.cpu.get_cpu_capability()}")
 
 
-def choose_precision(asked: Asked, machine: Hardware, backbone: str = "") -> Precision:
+def choose_precision(asked: AskedPrecision, machine: Hardware, backbone: str = "") -> Precision:
     """Choose the format to train in.
 
     `auto` is bf16 on GPUs of compute capability 8.0 and newer, fp16 with gradient scaling on older ones, and on

@@ -7,10 +7,10 @@ what it computes. A function of the iteration cannot.
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import get_args
 
-LrScaling = Literal["auto", "none", "sqrt", "linear"]
-Optimizer = Literal["sgd", "adam", "adamw"]
+from cirn_dist.choices import LrScaling, Optimizer
+
 OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 
 

@@ -29,10 +29,11 @@ def doctor(
     if config is not None and not broken:
         import torch
 
+        from cirn_dist.choices import Precision
         from cirn_dist.config.load import load
         from cirn_dist.measure.footprint import footprints
         from cirn_dist.measure.tables import memory_table
-        from cirn_dist.precision import Precision, choose_precision, hardware
+        from cirn_dist.precision import choose_precision, hardware
 
         settings, machine = load(config, overrides or []), hardware()
         asked = precision or settings.engine.precision

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BeforeValidator,
@@ -15,14 +15,34 @@ from pydantic import (
     model_validator,
 )
 
+from cirn_dist.choices import (
+    AcmStart,
+    AskedPrecision,
+    BackboneName,
+    Backend,
+    CirMethod,
+    Codec,
+    Gan,
+    Init,
+    LrScaling,
+    Norm,
+    PseudoLabelRule,
+    RenderPrecision,
+    SegmenterOptimizer,
+    SegOn,
+    SemanticTarget,
+    TrackerName,
+    Upsampling,
+)
 from cirn_dist.config.problems import problems
 from cirn_dist.config.section import LARGEST, SMALLEST, Beta, CropSide, Located, Place, Scale, Section, Size
-from cirn_dist.schedule import LrScaling
 
 Option = int | float | str | bool | None
 # An iteration is one image of each domain: numbers of them count images, and a step takes engine.images_per_step.
 Iterations = Annotated[int, "iterations"]
-Init = Literal["pretrained", "source", "cir", "adapt"]  # what a stage starts from: ImageNet, or a stage before it
+_Value = TypeVar("_Value")
+# A setting of how a run is executed, not of what it computes: it may change between two starts.
+NotBinding = Annotated[_Value, "not binding"]
 
 
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -79,13 +99,15 @@ class Domain(Section):
     recipe: Annotated[str, Located(kind="shards")] = Field(
         min_length=1, description="a name in shards/ or the path of a recipe file"
     )
-    raw: Place = Field(None, description="the raw dataset's folder; procedural recipes need none")
+    raw: NotBinding[Place] = Field(None, description="the raw dataset's folder; procedural recipes need none")
     size: Size = Field(description="width and height the images are packed and trained at")
     split: str = "train"
     options: dict[str, Option] = Field(default_factory=dict, description="recipe options for the training split")
     score_split: str | None = Field(None, description="a labelled split used for scoring only")
     score_options: dict[str, Option] = Field(default_factory=dict)
-    score_raw: Place = Field(None, description="the folder of the scored images, where it is another than raw")
+    score_raw: NotBinding[Place] = Field(
+        None, description="the folder of the scored images, where it is another than raw"
+    )
     map_labels: dict[str, str] | None = Field(
         None, description="labels of another space: its class -> data.label_space's; {} where equal names are enough"
     )
@@ -99,15 +121,15 @@ class Data(Section):
     )
     source: Domain
     target: Domain
-    packed: Place = Field(
+    packed: NotBinding[Place] = Field(
         None,
         description="a folder of packed sets that runs share, each packed there once; null: the run's own",
     )
-    codec: Literal["jpeg95", "png", "webp"] = "jpeg95"
+    codec: Codec = "jpeg95"
     shard_mb: float = Field(128, gt=0, description="size at which a shard is closed; ranks render whole shards")
-    workers: int = Field(2, ge=0, description="loader processes per rank")
+    workers: NotBinding[int] = Field(2, ge=0, description="loader processes per rank")
     window: int = Field(16, ge=1, description="shards pooled when the order is shuffled")
-    max_bad: int = Field(10, ge=0, description="unreadable samples replaced before the run ends")
+    max_bad: NotBinding[int] = Field(10, ge=0, description="unreadable samples replaced before the run ends")
 
 
 class Acm(Section):
@@ -123,42 +145,37 @@ class Acm(Section):
 class Model(Section):
     """The segmenter: DeepLab-v2 with C and ACM."""
 
-    backbone: Literal["resnet101", "resnet101_caffe", "resnet50", "resnet34", "resnet18", "mobilenet_v2", "tiny"] = (
-        "resnet101"
-    )
+    backbone: BackboneName = "resnet101"
     weights: Annotated[str | None, Located(("imagenet",))] = Field(
         "imagenet", description="imagenet (torchvision's download), a file, or null"
     )
     segmenter: Annotated[str | None, Located()] = Field(
         None, description="a file of import-weights: backbone, C and ACM that init: pretrained starts from"
     )
-    norm: Literal["auto", "sync", "batch", "frozen"] = "auto"
+    norm: Norm = "auto"
     freeze_affine: bool = True
     acm: Acm = Acm()
-
-
-Backend = Literal["ddp", "exact", "deepspeed"]
 
 
 class Engine(Section):
     """What a step is and how a run is kept."""
 
     images_per_step: int = Field(1, ge=1, description="B, the global batch: world x micro_batch x accumulation")
-    micro_batch: int = Field(1, ge=1, description="b, images in one forward pass of one rank")
-    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = Field(
+    micro_batch: NotBinding[int] = Field(1, ge=1, description="b, images in one forward pass of one rank")
+    precision: NotBinding[AskedPrecision] = Field(
         "auto", description="auto goes by the hardware; fp64 is for comparing runs, not for training"
     )
-    backend: Backend = Field(
+    backend: NotBinding[Backend] = Field(
         "ddp", description="who sums gradients over ranks; exact: in integers, for the same bits on any number of ranks"
     )
-    zero_stage: Literal[0, 1, 2] = Field(
+    zero_stage: NotBinding[Literal[0, 1, 2]] = Field(
         1, description="of deepspeed: 1 shards optimizer state over ranks, 2 gradients too, 0 neither"
     )
-    deterministic: bool = Field(
+    deterministic: NotBinding[bool] = Field(
         False,
         description="on GPUs: a resumed run has the bits of an undisturbed one, at some speed; on CPUs it always has",
     )
-    tf32: bool = Field(
+    tf32: NotBinding[bool] = Field(
         False,
         description="on GPUs since A100, of fp32 alone: convolutions round what they multiply to 10 bits, and are fast",
     )
@@ -166,17 +183,25 @@ class Engine(Section):
     lr_warmup: float = Field(
         0.05, ge=0, le=1, description="share of a stage in which a scaled rate grows from batch 1's; no effect unscaled"
     )
-    checkpoint_every: Iterations = Field(2000, ge=1, description="images between checkpoints")
-    keep: int = Field(2, ge=2, description="newest checkpoints kept")
-    keep_every: Iterations = Field(0, ge=0, description="images between checkpoints kept for good; 0 is none")
-    log_every: Iterations = Field(100, ge=1, description="images between lines of metrics.jsonl")
-    max_nonfinite: int = Field(10, ge=1, description="skipped steps in a row before the run ends")
-    time_reductions: bool = Field(False, description="log what the gradients' all-reduces cost; with ddp")
-    trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field((), description="beside metrics.jsonl")
-    ranks: int | None = Field(None, ge=1, description="how many there must be; null takes the launcher's word")
-    start_timeout: float = Field(1800, gt=0, le=10**7, description="seconds a rank waits for the others outside a step")
-    step_timeout: float = Field(600, ge=0, le=10**7, description="seconds a step may take; 0 is no limit")
-    check_replicas_every: Iterations = Field(1000, ge=0, description="images between comparisons over ranks; 0: never")
+    checkpoint_every: NotBinding[Iterations] = Field(2000, ge=1, description="images between checkpoints")
+    keep: NotBinding[int] = Field(2, ge=2, description="newest checkpoints kept")
+    keep_every: NotBinding[Iterations] = Field(
+        0, ge=0, description="images between checkpoints kept for good; 0 is none"
+    )
+    log_every: NotBinding[Iterations] = Field(100, ge=1, description="images between lines of metrics.jsonl")
+    max_nonfinite: NotBinding[int] = Field(10, ge=1, description="skipped steps in a row before the run ends")
+    time_reductions: NotBinding[bool] = Field(False, description="log what the gradients' all-reduces cost; with ddp")
+    trackers: NotBinding[tuple[TrackerName, ...]] = Field((), description="beside metrics.jsonl")
+    ranks: NotBinding[int | None] = Field(
+        None, ge=1, description="how many there must be; null takes the launcher's word"
+    )
+    start_timeout: NotBinding[float] = Field(
+        1800, gt=0, le=10**7, description="seconds a rank waits for the others outside a step"
+    )
+    step_timeout: NotBinding[float] = Field(600, ge=0, le=10**7, description="seconds a step may take; 0 is no limit")
+    check_replicas_every: NotBinding[Iterations] = Field(
+        1000, ge=0, description="images between comparisons over ranks; 0: never"
+    )
 
     @field_validator("zero_stage", mode="before")
     @classmethod
@@ -201,7 +226,7 @@ class SegmenterTraining(Section):
 
     iterations: Iterations = Field(100_000, ge=1, description="images of each domain that the stage trains on")
     init: Init = "pretrained"
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: SegmenterOptimizer = "sgd"
     lr: float = Field(2.5e-4, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
@@ -217,7 +242,7 @@ class SegmenterTraining(Section):
 class Translate(Section):
     """Stage 1: CycleGAN with semantic consistency, or another way to the CIR, which needs none of its settings."""
 
-    method: Literal["cyclegan", "fda", "reinhard", "shards"] = Field(
+    method: CirMethod = Field(
         "cyclegan",
         description="fda: low-frequency amplitudes of a target image; reinhard: its colours; shards: ready-made images",
     )
@@ -226,11 +251,11 @@ class Translate(Section):
     iterations: Iterations = Field(100_000, ge=1, description="images of each domain that the stage trains on")
     lr: float = Field(2e-4, gt=0)
     betas: tuple[Beta, Beta] = (0.5, 0.999)
-    gan: Literal["lsgan", "vanilla"] = "lsgan"
+    gan: Gan = "lsgan"
     lambda_cyc: float = Field(10.0, ge=0)
     lambda_identity: float = Field(0.0, ge=0)
     lambda_sem: float = Field(1.0, ge=0)
-    semantic_target: Literal["ground_truth", "argmax", "logits"] = "ground_truth"
+    semantic_target: SemanticTarget = "ground_truth"
     colour_match: bool = Field(False, description="Reinhard's colour transfer to a target image before the generator")
     colour_curve: bool = Field(
         False, description="colour transfer: a tone curve in place of lightness's mean and spread"
@@ -239,14 +264,20 @@ class Translate(Section):
     ngf: int = Field(64, ge=1)
     blocks: int = Field(9, ge=1)
     residual_output: bool = Field(False, description="G(x) = x + n(x), n zero at the start")
-    upsampling: Literal["transposed", "resize"] = Field("transposed", description="resize leaves no checkerboard")
+    upsampling: Upsampling = Field("transposed", description="resize leaves no checkerboard")
     ndf: int = Field(64, ge=1)
     d_layers: int = Field(3, ge=1, description="3 is the 70x70 PatchGAN")
     pool: int = Field(50, ge=0, description="translated images remembered for the discriminators")
     constant_share: float = Field(0.5, ge=0, le=1)
-    panel_every: Iterations = Field(5000, ge=0, description="images between pictures of the training; 0 draws none")
-    quality_images: int = Field(200, ge=0, description="images of each set that the CIR's quality is measured on")
-    checkpoint_activations: bool = Field(False, description="recompute the generators' blocks in the backward pass")
+    panel_every: NotBinding[Iterations] = Field(
+        5000, ge=0, description="images between pictures of the training; 0 draws none"
+    )
+    quality_images: NotBinding[int] = Field(
+        200, ge=0, description="images of each set that the CIR's quality is measured on"
+    )
+    checkpoint_activations: NotBinding[bool] = Field(
+        False, description="recompute the generators' blocks in the backward pass"
+    )
     clip_norm: float | None = Field(None, gt=0)
     load_width: int | None = Field(
         None,
@@ -261,8 +292,8 @@ class Translate(Section):
 class Render(Section):
     """Writing the CIR."""
 
-    batch: int = Field(1, ge=1)
-    precision: Literal["auto", "fp32", "bf16", "fp16"] | None = Field(None, description="null is engine.precision")
+    batch: NotBinding[int] = Field(1, ge=1)
+    precision: NotBinding[RenderPrecision | None] = Field(None, description="null is engine.precision")
     tile: int | None = Field(
         None, ge=64, description="side of overlapping tiles, for images too large for the memory; null is whole"
     )
@@ -272,7 +303,7 @@ class Adapt(SegmenterTraining):
     """Stage 2: adversarial adaptation, weighted pixel by pixel."""
 
     warmup: Iterations = Field(5000, ge=0, description="images of linear warm-up and of unweighted adversarial loss")
-    acm_start: Literal["random", "classifier"] = Field(
+    acm_start: AcmStart = Field(
         "random", description="ACM's classifier where init gives a trained C: random, or a copy of C (short runs)"
     )
     lambda_adv: float = Field(0.001, ge=0)
@@ -281,7 +312,7 @@ class Adapt(SegmenterTraining):
     lambda_weight: float = Field(0.02, ge=0, description="weight discrepancy; CLAN's 0.01 times its hidden 2")
     damping: bool = True
     detach_weight_map: bool = False
-    seg_on: Literal["separate", "sum"] = "separate"
+    seg_on: SegOn = "separate"
     d_lr: float = Field(1e-4, gt=0)
     d_betas: tuple[Beta, Beta] = (0.9, 0.99)
     d_weight_decay: float = Field(0.0, ge=0)
@@ -292,7 +323,7 @@ class Adapt(SegmenterTraining):
 class PseudoLabel(Section):
     """Pseudo labels of the target images."""
 
-    rule: Literal["bdl", "crst", "iast", "fixed"] = Field("bdl", description="which predictions become labels")
+    rule: PseudoLabelRule = Field("bdl", description="which predictions become labels")
     rounds: int = Field(1, ge=1, description="label, train, label again: how often")
     portion: float = Field(0.5, gt=0, le=1, description="bdl, crst: most confident share per class; 0.5 is the median")
     portion_growth: float = Field(0.0, ge=0, le=1, description="bdl, crst: added to the portion in each later round")
@@ -319,13 +350,13 @@ class SelfTrain(SegmenterTraining):
 class Evaluate(Section):
     """Scoring on the target."""
 
-    batch: int = Field(4, ge=1)
+    batch: NotBinding[int] = Field(4, ge=1)
     flip: bool = Field(False, description="average with the mirrored image's prediction")
     scales: tuple[Scale, ...] = Field((1.0,), min_length=1, description="average predictions at these sizes")
     every: Iterations = Field(0, ge=0, description="images between scores while training; 0 scores the end only")
     adabn: bool = Field(True, description="also score with BatchNorm statistics of unlabelled target images")
     adabn_images: int = Field(200, ge=1)
-    panels: int = Field(6, ge=0, description="example images in the report")
+    panels: NotBinding[int] = Field(6, ge=0, description="example images in the report")
 
 
 class Config(Section):
@@ -371,13 +402,13 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def counted_in_images(group: type[Section] = Config, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted key of every setting that is a number of iterations."""
+def marked(mark: str, group: type[Section] = Config, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of every setting that has a mark: "iterations" or "not binding"."""
     for name, field in group.model_fields.items():
-        if "iterations" in field.metadata:
+        if mark in field.metadata:
             yield f"{prefix}{name}"
         elif isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from counted_in_images(field.annotation, f"{prefix}{name}.")
+            yield from marked(mark, field.annotation, f"{prefix}{name}.")
 
 
 def within(key: str, groups: Iterable[str]) -> bool:

@@ -6,17 +6,16 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
+from cirn_dist.choices import TrackerName
 from cirn_dist.errors import ConfigError
 from cirn_dist.files import replace_text
 from cirn_dist.libraries import installed
 from cirn_dist.rundir.metrics import Metrics
-
-BoardName = Literal["tensorboard", "wandb"]
 
 
 class Board(Protocol):
@@ -41,7 +40,7 @@ class Boards:
         run_name: how a board that has many runs calls this one.
     """
 
-    def __init__(self, names: Sequence[BoardName], folder: Path, run_name: str) -> None:
+    def __init__(self, names: Sequence[TrackerName], folder: Path, run_name: str) -> None:
         self.names, self.folder, self.run_name = tuple(names), folder, run_name
         self._open: list[Board] = []
 
@@ -71,7 +70,7 @@ class Boards:
         self._open = []
 
 
-def require(names: Sequence[BoardName]) -> None:
+def require(names: Sequence[TrackerName]) -> None:
     """Check that every board's library is there, before hours of work.
 
     Raises:

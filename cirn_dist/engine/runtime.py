@@ -17,7 +17,7 @@ from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cirn_dist.config.schema import Backend
+from cirn_dist.choices import AskedPrecision, Backend, Precision
 from cirn_dist.engine.arithmetic import choose_kernels
 from cirn_dist.engine.collect import assert_no_tensors, tensors_on_main
 from cirn_dist.engine.reductions import all_reduce, in_rank_order
@@ -26,7 +26,7 @@ from cirn_dist.engine.traffic import Traffic
 from cirn_dist.engine.watchdog import HANG, Watchdog, record_collectives
 from cirn_dist.engine.world import assert_a_gpu_each, assert_no_other_engine, assert_world
 from cirn_dist.errors import CirnError
-from cirn_dist.precision import HALF, Asked, Precision, choose_precision, hardware, uses_cuda
+from cirn_dist.precision import HALF, choose_precision, hardware, uses_cuda
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class Runtime:
 
     def __init__(
         self,
-        precision: Asked = "auto",
+        precision: AskedPrecision = "auto",
         *,
         backbone: str = "",
         ranks: int | None = None,
@@ -224,7 +224,7 @@ class Runtime:
         os._exit(code)
 
 
-def _or_launchers(precision: Asked) -> Asked:
+def _or_launchers(precision: AskedPrecision) -> AskedPrecision:
     """Return what was asked for; where that is `auto`, a half precision that the launcher was told of."""
     told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision != "auto" or told not in ("fp16", "bf16"):

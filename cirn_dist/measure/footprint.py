@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cirn_dist import losses
+from cirn_dist.choices import Precision
 from cirn_dist.config.schema import Augment, Config, SegmenterTraining
 from cirn_dist.config.section import Size
 from cirn_dist.data.run_sets.label_space import run_space
@@ -20,7 +21,6 @@ from cirn_dist.measure.findings import Footprint
 from cirn_dist.measure.memory import counted_peak, measured_peak
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.discriminators import PixelDiscriminator
-from cirn_dist.precision import Precision
 from cirn_dist.stages.segmenter import segmenter_of
 from cirn_dist.stages.translate.players import DISCRIMINATORS, GENERATORS, build_discriminator, build_generator
 from cirn_dist.stages.translate.train import discriminator_loss, generator_losses, semantic_loss

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torchvision
 from torch import Tensor, nn
 
+from cirn_dist.choices import BackboneName
 from cirn_dist.errors import CheckpointError, ConfigError
 from cirn_dist.models.downloads import fetch
 from cirn_dist.models.resnet_caffe import resnet101_caffe
 from cirn_dist.models.tiny import Tiny
 from cirn_dist.models.weights import MatchReport, backbone_names, described, load_strictly, read_weights
-
-BackboneName = Literal["tiny", "resnet18", "resnet34", "resnet50", "resnet101", "resnet101_caffe", "mobilenet_v2"]
 
 
 class Normalisation(NamedTuple):

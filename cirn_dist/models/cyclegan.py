@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from cirn_dist.choices import Upsampling
 from cirn_dist.models.discriminators import initialise
 from cirn_dist.models.norm import InstanceNorm2d
 from cirn_dist.models.padding import ReflectionPad2d, crop_to, pad_to
 from cirn_dist.precision import wide
-
-Upsampling = Literal["transposed", "resize"]
 
 
 class Generator(nn.Module):

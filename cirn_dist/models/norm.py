@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from cirn_dist.choices import NormMode
 from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.precision import uses_cuda, wide
 
-Mode = Literal["sync", "batch", "frozen"]
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -84,7 +84,7 @@ _PLAIN = (_BatchNorm.forward, nn.SyncBatchNorm.forward, PortableSyncBatchNorm.fo
 _TIMMS = ("BatchNormAct2d.forward", "SyncBatchNormAct.forward")
 
 
-def convert(module: Module, mode: Mode) -> Module:
+def convert(module: Module, mode: NormMode) -> Module:
     """Replace every batch norm in the module, itself included, and return it.
 
     Parameters and buffers stay the same objects under the same names: checkpoints and optimizers remain valid. So do
@@ -183,14 +183,14 @@ class _SumOverRanks(torch.autograd.Function):
         return grad
 
 
-def _kind(mode: Mode) -> type[_BatchNorm]:
+def _kind(mode: NormMode) -> type[_BatchNorm]:
     if mode == "sync":
         native = "nccl" in dist.get_backend() if _world_size() > 1 else uses_cuda()
         return nn.SyncBatchNorm if native else PortableSyncBatchNorm
     return nn.BatchNorm2d if mode == "batch" else FrozenBatchNorm
 
 
-def _replaced(norm: _BatchNorm, mode: Mode) -> _BatchNorm:
+def _replaced(norm: _BatchNorm, mode: NormMode) -> _BatchNorm:
     if not isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm):
         raise _unknown(norm, "it normalises no images")
     kind = _kind(mode)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from cirn_dist.config.schema import Config, counted_in_images
+from cirn_dist.config.schema import Config, marked
 from cirn_dist.config.section import Section
 from cirn_dist.config.yamlfile import to_yaml
 from cirn_dist.display.terminal import Listing
@@ -18,7 +18,7 @@ _WRAP = 120
 
 def described(config: Config) -> str:
     """Return the configuration as YAML, each setting with its description as a comment."""
-    return "\n".join(_described(config, config.engine.images_per_step, set(counted_in_images()), "")) + "\n"
+    return "\n".join(_described(config, config.engine.images_per_step, set(marked("iterations")), "")) + "\n"
 
 
 def _described(group: Section, per_step: int, counted: set[str], prefix: str) -> Iterator[str]:
@@ -47,7 +47,7 @@ def settings_table(settings: Iterable[Judged]) -> Listing:
     table.add_column("Value", overflow="fold")
     table.add_column("Source", no_wrap=True)
     table.add_column("What it says", overflow="fold")
-    section, counted = "", set(counted_in_images())
+    section, counted = "", set(marked("iterations"))
     for one in settings:
         head = one.key.partition(".")[0]
         if section and head != section:

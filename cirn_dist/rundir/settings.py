@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cirn_dist.chain import stages
 from cirn_dist.checkpoint.store import UNFINISHED
 from cirn_dist.config.load import dump, followed, parse, recorded
-from cirn_dist.config.schema import Config, flatten, within
+from cirn_dist.config.schema import Config, flatten, marked, within
 from cirn_dist.errors import ConfigError
 from cirn_dist.files import PARTIAL, atomic, digest, read_json, write_json, writing_into
 from cirn_dist.rundir.made import FILE_NAME as MADE
@@ -22,17 +22,7 @@ from cirn_dist.rundir.standing import Standing, Verdict, is_begun
 
 CONFIG, DATA, CHANGES, FACTS = "config.yaml", "data.json", "changes.jsonl", "run.json"
 
-# How a run is executed, not what it computes: these may change between starts.
-NOT_BINDING = frozenset([
-    "data.packed", "data.workers", "data.max_bad", "data.source.raw", "data.target.raw", "data.source.score_raw",
-    "data.target.score_raw",
-    "engine.precision", "engine.micro_batch", "engine.keep", "engine.keep_every", "engine.checkpoint_every",
-    "engine.log_every", "engine.trackers", "engine.check_replicas_every", "engine.max_nonfinite",
-    "engine.ranks", "engine.start_timeout", "engine.step_timeout",
-    "engine.backend", "engine.zero_stage", "engine.time_reductions", "engine.deterministic", "engine.tf32",
-    "translate.checkpoint_activations", "translate.panel_every", "translate.quality_images",
-    "render.batch", "render.precision", "evaluate.batch", "evaluate.panels",
-])  # fmt: skip
+NOT_BINDING = frozenset(marked("not binding"))
 
 
 def binding(settings: Mapping[str, Any]) -> dict[str, Any]:

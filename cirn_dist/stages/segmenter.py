@@ -9,6 +9,7 @@ import torch
 
 from cirn_dist.checkpoint.folder import MANIFEST, Checkpoint
 from cirn_dist.checkpoint.state import assert_classes, load_component
+from cirn_dist.choices import Optimizer
 from cirn_dist.config.schema import Augment, Config, SegmenterTraining
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.run_sets.label_space import run_space
@@ -25,7 +26,7 @@ from cirn_dist.models.deeplab import Segmenter, SegOutput
 from cirn_dist.models.imported import load_imported
 from cirn_dist.models.norm import convert
 from cirn_dist.rundir.parents import IMPORTED
-from cirn_dist.schedule import Optimizer, lr_factor, poly, ramped, warmup
+from cirn_dist.schedule import lr_factor, poly, ramped, warmup
 from cirn_dist.seeds import derive
 from cirn_dist.stages.images import relabelling
 

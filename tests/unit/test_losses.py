@@ -9,6 +9,7 @@ from numpy_losses import Array, np64, np_segmentation, random, random_labels, si
 from torch import Tensor
 
 from cirn_dist import losses
+from cirn_dist.choices import SemanticTarget
 from cirn_dist.models.classifier import Classifier
 from cirn_dist.models.deeplab import SegOutput
 
@@ -110,7 +111,7 @@ def test_semantic_consistency_has_three_references() -> None:
 
 
 @pytest.mark.parametrize("target", ["argmax", "logits"])
-def test_semantic_consistency_pulls_only_on_the_translation(target: losses.SemanticTarget) -> None:
+def test_semantic_consistency_pulls_only_on_the_translation(target: SemanticTarget) -> None:
     logits, source = random(2, 5, 6, 7, seed=1).requires_grad_(), random(2, 5, 6, 7, seed=2).requires_grad_()
     losses.semantic_consistency(logits, source, target).backward()
     assert logits.grad is not None

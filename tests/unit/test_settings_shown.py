@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cirn_dist.config.load import load
-from cirn_dist.config.schema import Config, counted_in_images, flatten
+from cirn_dist.config.schema import Config, flatten, marked
 from cirn_dist.config.section import Section
 from cirn_dist.config.yamlfile import to_yaml
 from cirn_dist.paper.settings import described, settings_table
@@ -43,7 +43,7 @@ def test_every_description_is_shown_once_for_each_setting() -> None:
 
 def test_settings_that_count_iterations_say_images_and_steps() -> None:
     """By their names: whatever is called so, or is due every so many, counts images."""
-    counted = set(counted_in_images())
+    counted = set(marked("iterations"))
     for key in flatten(load("demo").model_dump(mode="json")):
         name = key.rpartition(".")[2]
         assert (name in NAMES or name.endswith("every")) == (key in counted), key

@@ -9,6 +9,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
+from cirn_dist.choices import LabelSize
 from cirn_dist.config.section import Size
 from cirn_dist.data.decode import CODECS
 from cirn_dist.data.pack.encode import Encoder
@@ -38,7 +39,7 @@ def pack(
     size: Size | Literal["original"] | None = None,
     codec: str | None = None,
     labels: bool | None = None,
-    label_size: Literal["image", "original"] | None = None,
+    label_size: LabelSize | None = None,
     workers: int = 1,
     shard_mb: float = 128,
     options: Mapping[str, Any] | None = None,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from cirn_dist.choices import Appearance, Codec, LabelSize
 from cirn_dist.config.problems import problems
 from cirn_dist.config.schema import Space
 from cirn_dist.config.section import Section, Size
@@ -19,7 +20,6 @@ from cirn_dist.errors import ConfigError, nearest
 from cirn_dist.files import digest
 from cirn_dist.resources import resource
 
-Codec = Literal["jpeg95", "png", "webp"]
 _OF_SPLIT = {"files": ("count", "list"), "streets": ("count", "first")}
 _OF_RECIPE = {
     "files": ("label_space", "codec", "size", "roots", "max_left_out"),
@@ -31,7 +31,7 @@ class Split(Section):
     """One split: all of a form's images, or those in a list file or in ranges of keys."""
 
     forms: tuple[Form, ...] | None = Field(None, description="instead of the recipe's forms")
-    label_size: Literal["image", "original"] = Field("image", description="original keeps labels whole, for scoring")
+    label_size: LabelSize = Field("image", description="original keeps labels whole, for scoring")
     list: str | None = Field(None, description="a text file in the raw folder: one image per line")
     ranges: tuple[tuple[str, str], ...] | None = Field(None, description="first and last key, inclusive")
     published: int | None = Field(None, ge=1, description="how many images the dataset's authors published")
@@ -59,7 +59,7 @@ class Recipe(Section):
     roots: tuple[str, ...] = ("",)
     forms: tuple[Form, ...] = ()
     splits: dict[str, Split]
-    appearance: Literal["synthetic", "photo"] = "synthetic"
+    appearance: Appearance = "synthetic"
     seed: int = Field(0, ge=0)
     max_left_out: float = Field(
         0.1, ge=0, le=1, description="share of the images that may be left out for a label of another size"

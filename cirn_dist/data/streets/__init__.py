@@ -7,13 +7,14 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 
+from cirn_dist.choices import Appearance
 from cirn_dist.data.streets.appearance import draw_look
 from cirn_dist.data.streets.backdrop import sky, skyline
 from cirn_dist.data.streets.canvas import Brush
 from cirn_dist.data.streets.finish import finish
 from cirn_dist.data.streets.ground import ground
 from cirn_dist.data.streets.layout import Layout
-from cirn_dist.data.streets.materials import LABEL_OF, Appearance
+from cirn_dist.data.streets.materials import LABEL_OF
 from cirn_dist.data.streets.plan import draw_camera, draw_plan
 from cirn_dist.errors import ConfigError
 from cirn_dist.seeds import derive

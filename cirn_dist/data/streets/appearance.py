@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from cirn_dist.data.streets.materials import Appearance
+from cirn_dist.choices import Appearance
 
 Colour = tuple[float, float, float]
 Weather = Literal["clear", "overcast", "sunset", "dusk"]
