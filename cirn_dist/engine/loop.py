@@ -30,6 +30,7 @@ class Training:
         name: the stage's folder.
         turns: of each pass of a step, the player it trains.
         passes: a micro-batch's passes, in the order of `turns`.
+        memory: component of the checkpoint -> state beyond networks and optimizers.
         after_step: called once per optimizer step with the number of steps done and what the step reported; where an
             average of the weights follows them. On all ranks.
         parents: stage -> path of the checkpoint it starts from, for the record.
@@ -42,7 +43,7 @@ class Training:
     turns: Sequence[str]
     passes: Passes
     streams: Mapping[str, Stream]
-    memory: Memory | None = None
+    memory: Mapping[str, Memory] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
     validate: Callable[[int], Validated] | None = None
     after_step: Callable[[int, StepResult], None] | None = None

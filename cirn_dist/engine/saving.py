@@ -58,7 +58,7 @@ class Saver:
         run: Run,
         stage: str,
         players: Mapping[str, Player],
-        memory: Memory | None,
+        memory: Mapping[str, Memory],
         data: Mapping[str, str],
         parents: Mapping[str, str],
     ) -> None:
@@ -101,8 +101,8 @@ class Saver:
                 load_component(network, checkpoint, component)
             player.load_optimizer_state(checkpoint.read(f"{name}.optimizer"))
             player.load_scaler_state(checkpoint.state["scalers"][name])
-        if self.memory is not None:
-            self.memory.load(checkpoint.read("memory"))
+        for component in self.memory.keys() & set(checkpoint.components):  # an older version may not have kept all
+            self.memory[component].load(checkpoint.read(component))
         return int(checkpoint.state["step"])
 
     def save(self, step: int, *, finished: bool, score: float | None = None, wait: bool = False) -> None:
@@ -121,7 +121,7 @@ class Saver:
         for player in self.players.values():
             for network in player.networks.values():
                 average_running_stats(network)
-        memory = None if self.memory is None else self.run.runtime.tensors_on_main(self.memory.tensors())
+        memory = {name: self.run.runtime.tensors_on_main(one.tensors()) for name, one in self.memory.items()}
         components = self._components(memory)  # on all ranks: each may hold a part of an optimizer
         if self.run.runtime.main:
             state = self._state(step, finished, score)
@@ -168,14 +168,12 @@ class Saver:
             self.run.recorder.reached(save.iteration)
         return save
 
-    def _components(self, memory: dict[str, Tensor] | None) -> dict[str, Tensors]:
+    def _components(self, memory: Mapping[str, Tensors | None]) -> dict[str, Tensors]:
         components: dict[str, Tensors] = {}
         for name, player in self.players.items():
             components |= {component: network.state_dict() for component, network in player.networks.items()}
             components[f"{name}.optimizer"] = player.optimizer_state()
-        if memory is not None:
-            components["memory"] = memory
-        return components
+        return components | {name: tensors for name, tensors in memory.items() if tensors is not None}
 
     def _state(self, step: int, finished: bool, score: float | None) -> dict[str, Any]:
         """Return what `state.json` says; nothing of it depends on how often the run was interrupted."""

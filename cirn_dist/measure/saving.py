@@ -49,7 +49,7 @@ def bench_saves(run: Run, saves: int = 5) -> SaveBench:
         saves: how often, after the first.
     """
     players = _players(run)
-    with Saver(run, STAGE, players, None, {}, {}) as saver:
+    with Saver(run, STAGE, players, {}, {}, {}) as saver:
         saver.resume()
         for step in range(1, saves + 2):
             for player in players.values():
@@ -58,7 +58,7 @@ def bench_saves(run: Run, saves: int = 5) -> SaveBench:
             saver.wait()  # what a save costs without another one on its heels
     first, *rest = read_saves(run.stage_folder(STAGE))
     forget_checksums()
-    with Saver(run, STAGE, _players(run), None, {}, {}) as again:
+    with Saver(run, STAGE, _players(run), {}, {}, {}) as again:
         began = time.perf_counter()
         again.resume()
         resumed = time.perf_counter() - began

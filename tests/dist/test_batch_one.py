@@ -90,9 +90,13 @@ def largest_difference(one: Checkpoint, other: Checkpoint, component: str) -> fl
 
 
 def tensors(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return the checksum of each file of tensors: networks, optimizers, the image pool."""
+    """Return the checksum of each file of tensors: networks, optimizers, the image pool.
+
+    Not of stage 1's monitor, which trains nothing: each rank has the images that it has looked at.
+    """
     manifest = json.loads((checkpoint.path / "MANIFEST.json").read_text())
-    return {name: facts["sha256"] for name, facts in manifest.items() if name.endswith(".safetensors")}
+    files = {name: facts["sha256"] for name, facts in manifest.items() if name.endswith(".safetensors")}
+    return {name: sha256 for name, sha256 in files.items() if name != "monitor.safetensors"}
 
 
 def samples(run: Path) -> Counter[str]:

@@ -118,3 +118,30 @@ def test_a_translation_that_is_not_finite_is_told_wherever_it_was(tmp_path: Path
     # Started again before it, what comes after is another future.
     watched(tmp_path, 4, lambda x: x * float("inf"), first=1)
     assert alarms(tmp_path) == [(8, "non-finite s2t"), (8, "non-finite t2s")]
+
+
+def test_a_resumed_monitor_logs_and_tells_what_an_undisturbed_one_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Stopped at any step: the same spreads from there on, and a collapse that was told is not told again."""
+    answer = torch.rand(1, 3, 16, 16)
+    with caplog.at_level(logging.WARNING):
+        whole = watched(tmp_path / "whole", 14, lambda x: answer.expand_as(x))
+    told = len(caplog.records)
+    assert told == 2
+    for stop in (3, 9, 12):  # before the window is full, just told, later
+        caplog.clear()
+        run = stage_run(tmp_path / f"stopped-{stop}", *OPTIONS)
+        before, after = CollapseMonitor(run), CollapseMonitor(run)
+        found = []
+        with caplog.at_level(logging.WARNING):
+            for step in range(14):
+                if step == stop:
+                    after.load({name: tensor.clone() for name, tensor in before.tensors().items()})
+                    before = after
+                spreads = before.observe(
+                    torch.arange(step * 4, step * 4 + 4), made(step, lambda x: answer.expand_as(x))
+                )
+                found.append({name: float(value) for name, value in spreads.items()})
+        assert found == whole
+        assert len(caplog.records) == told

@@ -176,7 +176,7 @@ def test_checkpoints_remember_the_classes_and_others_are_refused(tmp_path: Path)
     with pytest.raises(CheckpointError, match=told):
         initial_segmenter(run, "source", with_acm=True)
     with pytest.raises(CheckpointError, match=told):  # and a stage does not go on from such a checkpoint of its own
-        Saver(run, "source", {}, None, {}, {}).resume()
+        Saver(run, "source", {}, {}, {}, {}).resume()
     weights = f"model.segmenter={path / 'segmenter.safetensors'}"
     with pytest.raises(CheckpointError, match=told):
         initial_segmenter(stage_run(tmp_path / "d", f"data.label_space={SPACE}", weights), "pretrained", with_acm=False)
@@ -186,7 +186,7 @@ def test_a_stage_writes_the_classes_it_is_trained_on(tmp_path: Path) -> None:
     run = stage_run(tmp_path, f"data.label_space={SPACE}")
     network = nn.Linear(1, 1)
     player = build_player("p", {"n": network}, lambda: _sgd(network), lambda _: 1.0, run.runtime)
-    with Saver(run, "source", {"p": player}, None, {}, {}) as saver:
+    with Saver(run, "source", {"p": player}, {}, {}, {}) as saver:
         saver.resume()
         saver.save(1, finished=True, wait=True)
     state = json.loads((run.store("source").latest().path / "state.json").read_text())

@@ -29,7 +29,7 @@ def saver_of(run: Run, **parts: Any) -> tuple[Saver, nn.Linear]:
     torch.manual_seed(0)
     net = nn.Linear(3, 2)
     player = build_player("p", {"net": net}, lambda: torch.optim.SGD(net.parameters(), 0.1), lambda _: 1.0, run.runtime)
-    saver = Saver(run, "stage", {"p": player}, None, **({"data": {"source": "a" * 64}, "parents": {}} | parts))
+    saver = Saver(run, "stage", {"p": player}, {}, **({"data": {"source": "a" * 64}, "parents": {}} | parts))
     saver.resume()
     return saver, net
 
@@ -109,7 +109,7 @@ def test_a_resumed_optimizers_state_lies_in_memory_as_its_parameters_do(kind: st
             for p in player.parameters
         ]
 
-    run, parts = stage_run(tmp_path), ("stage", None, {"source": "a" * 64}, {})
+    run, parts = stage_run(tmp_path), ("stage", {}, {"source": "a" * 64}, {})
     began, resumed = player_of(run), player_of(run)
     began("net", torch.randn(2, 3, 8, 8)).sum().backward()
     began.update(finite=True)

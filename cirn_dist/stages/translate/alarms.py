@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +49,7 @@ class Translations:
 
 
 class CollapseMonitor:
-    """Looks at every micro-batch of stage 1 after the generators' pass."""
+    """Looks at every micro-batch of stage 1 after the generators' pass; a `Memory` of the checkpoint."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.settings = run, run.config.translate
@@ -86,6 +87,27 @@ class CollapseMonitor:
             self.draw(iteration, made)
         if passed_multiple_of(step, engine.log_every, engine.images_per_step):
             self.check(iteration, {way: float(value) for way, value in spreads.items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return this rank's windows, and what has been told: a resumed run logs what an undisturbed one does."""
+        rank, found = self.run.runtime.rank, dict[str, Tensor]()
+        for way in _WAYS:
+            if self.inputs[way]:
+                found[f"{rank}.inputs.{way}"] = torch.stack([*self.inputs[way]])
+                found[f"{rank}.outputs.{way}"] = torch.stack([*self.outputs[way]])
+            found[f"{rank}.broken.{way}"] = self.broken[way]
+        return found | {f"{rank}.sounding.{kind}": torch.ones(1) for kind in self.sounding}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the windows of the rank of this number; on another number of ranks it has seen other images."""
+        prefix = f"{self.run.runtime.rank}."
+        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        device = self.run.runtime.device
+        for way in _WAYS:
+            for name, window in (("inputs", self.inputs[way]), ("outputs", self.outputs[way])):
+                window.extend(own.get(f"{name}.{way}", torch.empty(0)).to(device).unbind())
+            self.broken[way] |= own.get(f"broken.{way}", self.broken[way]).to(device)
+        self.sounding = {key.removeprefix("sounding.") for key in own if key.startswith("sounding.")}
 
     def draw(self, iteration: int, made: Translations) -> None:
         """Keep a picture of a micro-batch's first images: there, and back again, from both domains."""

@@ -69,7 +69,7 @@ def translate(run: Run, source: ShardSet, target: ShardSet) -> None:
             "source": stream(run, source, settings.augment, "source", width=settings.load_width),
             "target": stream(run, target, settings.augment, "target", width=settings.load_width),
         },
-        memory=pools,
+        memory={"memory": pools, "monitor": monitor},
         parents={"source": str(run.finished("source").path.relative_to(run.folder))},
     )
     fit(training, run)
