@@ -155,6 +155,7 @@ class _Walk:
             classes=run.labels.classes,
             palette=run.labels.palette,
             rows=tuple(rows),
+            images=None if self.domains.scored is None else len(self.domains.scored),
         )
         if run.runtime.main:
             write_results(run.folder, results)

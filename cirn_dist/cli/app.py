@@ -69,9 +69,17 @@ def report(
     """Write a run's report.html; of several runs, print mean and spread over their seeds."""
     from cirn_dist.display.summary import summarise_seeds
     from cirn_dist.report.html import write_report
+    from cirn_dist.rundir.results import FILE_NAME as RESULTS
+    from cirn_dist.rundir.status import status
 
     if len(runs) == 1:
+        state = status(runs[0])  # first: nothing is written into a folder that is no run's
         print(write_report(runs[0]))
+        if not (runs[0] / RESULTS).is_file():
+            print(f"no scores yet; {state}")
+            return
+        if state.stage:
+            print(state)
     summary = summarise_seeds(runs)
     show(summary)
     write_result(json, summary)

@@ -32,8 +32,10 @@ def show_run(folder: Folder, json: Json = None) -> None:
     """Print what everything in a run was made of, from its scores to the raw data; exit 1 if a link does not fit."""
     from cirn_dist.display.provenance import lineage_tree
     from cirn_dist.rundir.provenance import lineage
+    from cirn_dist.rundir.status import status
 
     found = lineage(folder)
+    print(status(folder))
     show(lineage_tree(found))
     write_result(json, found.to_json() | {"problems": found.problems()})
     if found.problems():
@@ -45,8 +47,10 @@ def list_checkpoints(folder: Folder, stage: Stage = None, json: Json = None) -> 
     """List a run's checkpoints: what each holds, why it stays, what saving it cost."""
     from cirn_dist.display.checkpoints import inventory_table
     from cirn_dist.rundir.inventory import inventory
+    from cirn_dist.rundir.status import status
 
     found = inventory(folder, stage)
+    print(status(folder))
     show(inventory_table(found))
     write_result(json, found)
 

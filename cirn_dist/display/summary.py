@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from rich.text import Text
 
+from cirn_dist.config.load import recorded
 from cirn_dist.display.tables import COLUMNS, DASH, miou_cells
 from cirn_dist.display.terminal import Listing
 from cirn_dist.errors import DataError
 from cirn_dist.rundir.results import Results, read_results
+from cirn_dist.rundir.settings import CONFIG, binding
 
 
 class Spread(BaseModel):
@@ -103,15 +106,29 @@ def summarise_seeds(runs: Sequence[Path]) -> Summary:
 
 
 def _check_comparable(runs: Sequence[Path], all_results: Sequence[Results]) -> None:
-    first, seen = all_results[0], set[int]()
+    first, seen, known = all_results[0], set[int](), _settings(runs[0])
     for path, results in zip(runs, all_results, strict=True):
         if results.classes != first.classes:
             raise DataError(f"scores other classes than {runs[0]}", where=path)
         if [row.stage for row in results.rows] != [row.stage for row in first.rows]:
             raise DataError(f"has other stages than {runs[0]}", where=path, fix="sum up finished runs of one config")
+        settings = _settings(path)
+        if differ := [key for key in known.keys() & settings.keys() if known[key] != settings[key]]:
+            what = f"was made with other settings than {runs[0]} ({_named(differ)})"
+            raise DataError(what, where=path, fix="sum up runs that differ by their seed alone")
         if results.seed in seen:
             raise DataError(f"seed {results.seed} is there twice", where=path, fix="give each run once")
         seen.add(results.seed)
+
+
+def _settings(run: Path) -> dict[str, Any]:
+    """Return the settings that a run's scores depend on, but for its seed; none where a results file stands alone."""
+    file = run / CONFIG
+    return {} if not file.is_file() else binding(recorded(file)) | dict.fromkeys(("name", "seed"))
+
+
+def _named(keys: Sequence[str]) -> str:
+    return ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
 
 def _difference(value: float | None, base: float | None) -> float | None:

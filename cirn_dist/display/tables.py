@@ -29,9 +29,10 @@ def miou_cells(row: Row) -> tuple[float | None, ...]:
 
 
 def best(values: Sequence[float | None]) -> set[int]:
-    """Find where the highest of at least two scores is, as printed: two equal printed numbers are both marked."""
+    """Find where the highest of several scores is, as printed: equal ones are all marked, none where all are equal."""
     known = {i: float(percent(value)) for i, value in enumerate(values) if value is not None}
-    return {i for i, value in known.items() if value == max(known.values())} if len(known) > 1 else set()
+    top = max(known.values(), default=0.0)
+    return {i for i, value in known.items() if value == top} if top > min(known.values(), default=0.0) else set()
 
 
 def results_table(results: Results) -> RenderableType:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate, chain
 
 from cirn_dist.report.html_tags import Markup, join, tag
+from cirn_dist.report.names import LOSSES
 from cirn_dist.rundir.metrics import Metrics
 
 Points = list[tuple[float, float]]
@@ -56,6 +57,7 @@ class _Frame:
         )
         ends = join(
             tag("text", _count(self.first), x=_LEFT, y=_HEIGHT - 5),
+            tag("text", "iterations", x=(_LEFT + _WIDTH - _RIGHT) / 2, y=_HEIGHT - 5, text_anchor="middle"),
             tag("text", _count(self.last), x=_WIDTH - _RIGHT, y=_HEIGHT - 5, text_anchor="end"),
         )
         box, label = f"0 0 {_WIDTH} {_HEIGHT}", f"{name} over iterations"
@@ -74,16 +76,21 @@ def series(values: Iterable[tuple[int, Mapping[str, float | None]]]) -> dict[str
 
 def loss_curves(records: Sequence[Metrics]) -> list[Markup]:
     """Draw a small chart for every loss of a stage: raw and faint behind, smoothed in front."""
-    return [curve(name, points) for name, points in series((r.iteration, r.losses) for r in records).items()]
+    drawn = series((record.iteration, record.losses) for record in records)
+    return [curve(LOSSES.get(name, name), points, logged=name) for name, points in drawn.items()]
 
 
-def curve(name: str, points: Points) -> Markup:
-    """Draw one number over the iterations, its last smoothed value beside its name."""
+def curve(name: str, points: Points, logged: str = "") -> Markup:
+    """Draw one number over the iterations, its last smoothed value beside its name.
+
+    Args:
+        logged: its name in metrics.jsonl, where that is another.
+    """
     smooth = smoothed(points)
     ticks = nice_ticks(*_value_range([value for _, value in points], [value for _, value in smooth]))
     frame = _Frame(points[0][0], points[-1][0], ticks)
     drawing = frame.draw(name, frame.line(points, "raw"), frame.line(smooth, "smooth"))
-    return _chart(name, f"{smooth[-1][1]:.3g}", drawing)
+    return _chart(name, f"{smooth[-1][1]:.3g}", drawing, logged=logged if logged != name else "")
 
 
 def lines(
@@ -141,8 +148,9 @@ def _closed(points: Points) -> Points:
     return [(points[0][0], 0.0), *points, (points[-1][0], 0.0)]
 
 
-def _chart(name: str, value: str, *content: Markup) -> Markup:
-    caption = tag("figcaption", tag("span", name), tag("b", value, class_="num"))
+def _chart(name: str, value: str, *content: Markup, logged: str = "") -> Markup:
+    small = [tag("small", logged)] if logged else []
+    caption = tag("figcaption", tag("span", name, *small), tag("b", value, class_="num"))
     return tag("figure", caption, *content, class_="curve")
 
 
@@ -152,8 +160,8 @@ def _reach(found: Iterable[Points], level: float | None) -> tuple[float, float]:
 
 
 def smoothed(points: Points) -> Points:
-    """Average over the neighbours, a fortieth of the curve on either side; at its ends over those that are there."""
-    reach = max(1, len(points) // 40)
+    """Average over the neighbours, a fortieth of the curve on either side; fewer than 40 points stay as they are."""
+    reach = len(points) // 40
     sums = list(accumulate((y for _, y in points), initial=0.0))
     spans = ((max(i - reach, 0), min(i + reach + 1, len(points))) for i in range(len(points)))
     return [

@@ -54,8 +54,8 @@ def write_report(run: Path) -> Path:
     body += [
         pictures.pairs(read_pairs(run)),
         translation(run),
-        training.losses(logs, results),
-        training.diagnostics(logs, results),
+        training.losses(logs, titles),
+        training.diagnostics(logs, titles),
         training.pseudo_labels(_pseudo_labels_by_round(run), results),
         how_made(_records(run, titles), overrides(run), titles),
         sections.details(facts, config_file.read_text(encoding="utf-8") if config else ""),
@@ -75,7 +75,8 @@ def _records(run: Path, order: Iterable[str]) -> dict[str, Made | None]:
 def _titles(config: dict[str, Any]) -> dict[str, str]:
     """Return the stages' titles, none where the configuration is not one of this version's."""
     try:
-        return dict(stage_titles(parse(config, where="config.yaml")))
+        titles = stage_titles(parse(config, where="config.yaml"))
+        return {stage: title.strip() for stage, title in titles}
     except ConfigError:
         return {}
 

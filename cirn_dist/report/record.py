@@ -29,7 +29,7 @@ def how_made(made: Mapping[str, Made | None], changes: Sequence[Override], title
         "that worked on a stage, scoring included; of a killed start, until its last checkpoint."
     )
     heads = ("Stage", "Done", "Time", "Starts", "Began, UTC", "On", "Code")
-    body = [_row(titles.get(stage, stage).strip(), record) for stage, record in made.items()]
+    body = [_row(titles.get(stage, stage), record) for stage, record in made.items()]
     return section(
         "How this was made", text, *_changed(changes, titles), table(heads, body, "record"), *_folded(known, titles)
     )
@@ -107,7 +107,7 @@ def _folded(made: Mapping[str, Made], titles: Mapping[str, str]) -> list[Markup]
     for stage, settings in known.items():
         own = {key: value for key, value in settings.items() if key not in shared}
         if own:
-            parts.append(join(tag("h3", titles.get(stage, stage).strip()), _facts(own)))
+            parts.append(join(tag("h3", titles.get(stage, stage)), _facts(own)))
     folded = [tag("details", tag("summary", "Settings of each stage"), *parts)] if known else []
     return folded + _commands(made, titles)
 
@@ -125,7 +125,7 @@ def _commands(made: Mapping[str, Made], titles: Mapping[str, str]) -> list[Marku
             given.setdefault(start.by.command, []).append((stage, start))
     entries = []
     for command, works in sorted(given.items(), key=lambda one: one[1][0][1].began):
-        stages = list(dict.fromkeys(titles.get(stage, stage).strip() for stage, _ in works))
+        stages = list(dict.fromkeys(titles.get(stage, stage) for stage, _ in works))
         entries.append(join(tag("pre", command), tag("p", f"worked on {', '.join(stages)}", class_="note")))
     return [tag("details", tag("summary", "Commands"), *entries)] if entries else []
 

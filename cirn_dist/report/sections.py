@@ -13,13 +13,14 @@ from cirn_dist.display.tables import COLUMNS, DASH, best, class_rows, miou_cells
 from cirn_dist.display.terminal import duration
 from cirn_dist.report.blocks import NOTHING, cell, section, table
 from cirn_dist.report.figures import dumbbell, stage_bars, swatch
+from cirn_dist.report.headline import headline, key_numbers, points, scored
 from cirn_dist.report.html_tags import Markup, tag
-from cirn_dist.rundir.results import Results, Row
+from cirn_dist.rundir.results import Results
 
 # What of run.json and the configuration is worth a place beside the name.
 _FACTS = {
     "Started": "started",
-    "Version": "versions.cirn_dist",
+    "Version": "cirn_dist",
     "Source": "data.source.recipe",
     "Target": "data.target.recipe",
     "Backbone": "model.backbone",
@@ -41,57 +42,20 @@ def header(name: str, results: Results | None, known: Mapping[str, Any]) -> Mark
         tag("h1", name),
         tag("ul", *chips, class_="chips") if facts else NOTHING,
         tag("p", headline(results), class_="headline") if results else NOTHING,
-        _key_numbers(results) if results else NOTHING,
-    )
-
-
-def headline(results: Results) -> str:
-    """Put the run's outcome in words, a loss as plainly as a gain."""
-    scored = _scored(results)
-    if not scored:
-        return "The target has no labels, so nothing is scored; the pictures show what was learned."
-    first, last = scored[0], scored[-1]
-    if len(scored) == 1:
-        return f"{first.title} reaches {percent(first.miou)} % mIoU on the target."
-    gain = _points(last.miou, first.miou)
-    compared = f"{abs(gain):.1f} points {'above' if gain > 0 else 'below'}" if gain else "the same as"
-    sentence = f"{last.title} reaches {percent(last.miou)} % mIoU on the target, {compared} {first.title}."
-    top = max(scored, key=lambda row: row.miou or 0)
-    if percent(top.miou) != percent(last.miou):
-        sentence += f" The best stage is {top.title} with {percent(top.miou)} %."
-    return sentence
-
-
-def _key_numbers(results: Results) -> Markup:
-    scored = _scored(results)
-    if len(scored) < 2:
-        return NOTHING
-    first, last = scored[0], scored[-1]
-    gain = _points(last.miou, first.miou)
-    cards = [
-        (percent(first.miou), first.title, "no adaptation"),
-        (percent(last.miou), last.title, "the whole chain"),
-        (f"{gain:+.1f}", "points gained" if gain >= 0 else "points lost", f"over {first.title}"),
-    ]
-    if first.adabn and first.adabn.miou is not None:
-        cards.insert(1, (percent(first.adabn.miou), "AdaBN", f"{first.title}, re-estimated"))
-    return tag(
-        "dl",
-        *(tag("div", tag("dt", title, tag("small", note)), tag("dd", number)) for number, title, note in cards),
-        class_="numbers",
+        key_numbers(results) if results else NOTHING,
     )
 
 
 def scores(results: Results) -> Markup:
     """Show mean IoU per stage beside its baselines, drawn and in numbers."""
-    scored = _scored(results)
-    if not scored:
+    rows = scored(results)
+    if not rows:
         return NOTHING
     winners = [best(column) for column in zip(*map(miou_cells, results.rows), strict=True)]
     body = []
     for i, row in enumerate(results.rows):
         numbers = zip(miou_cells(row), winners, strict=True)
-        gain = "" if row.miou is None or row is scored[0] else f"{_points(row.miou, scored[0].miou):+.1f}"
+        gain = "" if row.miou is None or row is rows[0] else f"{points(row.miou, rows[0].miou):+.1f}"
         control = tag("small", f"control: {row.control.title}") if row.control else NOTHING
         body.append(
             tag(
@@ -103,7 +67,7 @@ def scores(results: Results) -> Markup:
                 cell(duration(row.seconds) if row.seconds else DASH),
             )
         )
-    heads = ("Stage", *COLUMNS, f"over {scored[0].title}", "Iterations", "Time")
+    heads = ("Stage", *COLUMNS, f"over {rows[0].title}", "Iterations", "Time")
     return section(
         "Results",
         "Mean intersection over union on the target's labelled images, in percent. AdaBN re-estimates the BatchNorm "
@@ -116,12 +80,12 @@ def scores(results: Results) -> Markup:
 
 def classes(results: Results) -> Markup:
     """Show every class's IoU after every stage, and its way from the first to the last."""
-    scored = _scored(results)
-    if not any(row.iou for row in scored):
+    rows = scored(results)
+    if not any(row.iou for row in rows):
         return NOTHING
     body = []
     for name, colour, ious in zip(results.classes, results.palette, class_rows(results), strict=True):
-        known = [value for row, value in zip(results.rows, ious, strict=True) if row in (scored[0], scored[-1])]
+        known = [value for row, value in zip(results.rows, ious, strict=True) if row in (rows[0], rows[-1])]
         top = best(ious)
         body.append(
             tag(
@@ -133,7 +97,7 @@ def classes(results: Results) -> Markup:
         )
     scale = tag("div", tag("span", "0"), tag("span", "100"), class_="scale")
     heads = ("Class", scale, *(row.title for row in results.rows))
-    text = f"IoU per class, in percent. The drawing goes from {scored[0].title} (ring) to {scored[-1].title} (dot)."
+    text = f"IoU per class, in percent. The drawing goes from {rows[0].title} (ring) to {rows[-1].title} (dot)."
     return section("Classes", text, table(heads, body, class_="classes"))
 
 
@@ -148,14 +112,5 @@ def details(facts: Mapping[str, Any], config: str) -> Markup:
     return tag("section", *parts) if parts else NOTHING
 
 
-def _scored(results: Results) -> list[Row]:
-    return [row for row in results.rows if row.miou is not None]
-
-
 def _file_name(text: str) -> str:
     return Path(text).name if "/" in text else text
-
-
-def _points(value: float | None, base: float | None) -> float:
-    """Give the difference in points of the two printed numbers, so that a reader's subtraction agrees."""
-    return round(float(percent(value)) - float(percent(base)), 1)

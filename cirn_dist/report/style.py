@@ -7,11 +7,13 @@ CSS = """
   color-scheme: light dark;
   --page: #f6f6f3; --card: #ffffff; --ink: #1b1d22; --soft: #5f6470; --line: #e4e4de; --track: #edede8;
   --accent: #0f766e; --accent-soft: #9cc9c3; --adabn: #c2740a; --control: #6d4bc3; --both: #b83280; --loss: #c0392b;
+  --shade: #0003;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #111317; --card: #191c22; --ink: #e8e9ec; --soft: #9aa0ac; --line: #2a2e37; --track: #262a32;
     --accent: #4fc3b5; --accent-soft: #2b5f5a; --adabn: #f0a63c; --control: #a78bfa; --both: #f08cc0; --loss: #ef7d6e;
+    --shade: #000a;
   }
 }
 * { box-sizing: border-box; }
@@ -45,7 +47,8 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .numbers small { display: block; color: var(--soft); font-weight: 400; font-size: 13px; }
 .numbers dd { margin: 0 0 4px; font-size: 34px; line-height: 1.15; font-weight: 650; letter-spacing: -.03em;
   font-variant-numeric: tabular-nums; }
-.numbers div:last-child dd { color: var(--accent); }
+.numbers .won { color: var(--accent); }
+.numbers .lost { color: var(--loss); }
 
 .bars { margin: 0 0 28px; }
 .bar-row { display: grid; grid-template-columns: minmax(110px, 170px) 1fr 44px; gap: 14px; align-items: center;
@@ -70,7 +73,11 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .keys { display: flex; flex-wrap: wrap; gap: 6px 18px; font-size: 13px; color: var(--soft); }
 .keys span { display: inline-flex; align-items: center; gap: 7px; }
 
-.scroll { overflow-x: auto; margin: 0 -28px; padding: 0 28px; }
+.scroll { overflow-x: auto; margin: 0 -28px; padding: 0 28px;  /* a shadow at the side where there is more */
+  background: linear-gradient(90deg, var(--card) 28px, transparent 52px) 0 / 60px 100% no-repeat local,
+    linear-gradient(270deg, var(--card) 28px, transparent 52px) 100% / 60px 100% no-repeat local,
+    linear-gradient(90deg, var(--shade), transparent 16px) 0 / 16px 100% no-repeat scroll,
+    linear-gradient(270deg, var(--shade), transparent 16px) 100% / 16px 100% no-repeat scroll; }
 table { border-collapse: collapse; width: 100%; }
 th, td { padding: 9px 0 9px 22px; text-align: right; border-top: 1px solid var(--line); vertical-align: top; }
 th:first-child { text-align: left; padding-left: 0; }
@@ -116,6 +123,7 @@ figcaption { font-size: 12.5px; color: var(--soft); margin-bottom: 4px; }
 
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 270px), 1fr)); gap: 20px 26px; }
 .curve figcaption { display: flex; justify-content: space-between; margin: 0 0 2px; padding: 0 8px 0 42px; }
+.curve figcaption small { color: var(--soft); font-weight: 400; margin-left: 7px; }
 .curve figcaption span { color: var(--ink); font-weight: 550; overflow-wrap: anywhere; }
 svg { display: block; width: 100%; height: auto; overflow: hidden; }
 svg text { font-size: 10.5px; fill: var(--soft); font-variant-numeric: tabular-nums; }

@@ -18,25 +18,25 @@ LEAST_SPAN = 5.0  # percent
 Logs = Mapping[str, Sequence[Metrics]]
 
 
-def losses(logs: Logs, results: Results | None) -> Markup:
-    """Show every stage's losses over its iterations."""
+def losses(logs: Logs, titles: Mapping[str, str]) -> Markup:
+    """Show every stage's losses over its iterations, under its title."""
     parts = []
     for stage, records in logs.items():
         if charts := loss_curves(records):
             speed = sum(record.images_per_second for record in records) / len(records)
-            note = tag("small", f"{records[-1].iteration:,} iterations, {speed:.1f} images/s")
-            parts.append(join(tag("h3", _title(stage, results), note), tag("div", *charts, class_="curves")))
+            note = tag("small", f"{records[-1].iteration:,} iterations (images of each domain), {speed:.1f} images/s")
+            parts.append(join(tag("h3", titles.get(stage, stage), note), tag("div", *charts, class_="curves")))
     text = "Each logged value behind, the average of its neighbours in front; the number is the last average."
     return section("Losses", text, *parts) if parts else NOTHING
 
 
-def diagnostics(logs: Logs, results: Results | None) -> Markup:
+def diagnostics(logs: Logs, titles: Mapping[str, str]) -> Markup:
     """Show what the authors judge convergence by, and what C and ACM do, for every adversarial stage."""
     parts = []
     for stage, records in logs.items():
         observed = series((record.iteration, record.observed) for record in records)
         if charts := _watched(observed):
-            parts.append(join(tag("h3", _title(stage, results)), tag("div", *charts, class_="curves wide")))
+            parts.append(join(tag("h3", titles.get(stage, stage)), tag("div", *charts, class_="curves wide")))
     text = (
         "What the paper judges convergence by: D's mean probability that a prediction comes from the CIR. At 0.5 on "
         "both domains D cannot tell them apart. R is the distance of C's and ACM's predictions at a target pixel, 0 "
@@ -53,7 +53,7 @@ def _watched(observed: Mapping[str, Points]) -> list[Markup]:
     if "r_mean" in observed:
         charts.append(curve("R, mean over target pixels", observed["r_mean"]))
     above = {name.removeprefix("r_above_"): points for name, points in observed.items() if name.startswith("r_above_")}
-    if above:
+    if above and max(value for points in above.values() for _, value in points) > 0:  # or the frame would be empty
         shares = {f"R > {level}": above[level] for level in sorted(above, key=float)}
         charts.append(nested("Pixels above R, share", shares))
     if "weight_cosine" in observed:
@@ -133,8 +133,3 @@ def pseudo_labels(rounds: Sequence[Mapping[str, Any]], results: Results | None) 
         "predicted as it; and the least confidence that was kept."
     )
     return section("Pseudo labels", text, *parts) if parts else NOTHING
-
-
-def _title(stage: str, results: Results | None) -> str:
-    titles = {row.stage: row.title for row in results.rows} if results else {}
-    return titles.get(stage, stage.replace("_", " ").capitalize())

@@ -178,7 +178,7 @@ def _assert_dead(lock: Path, folder: Path) -> None:
         RunLocked: it lives.
     """
     try:
-        holder = Holder(**json.loads(lock.read_text(encoding="utf-8")))
+        holder = _read(lock)
     except FileNotFoundError:
         return
     except (ValueError, TypeError):
@@ -194,6 +194,20 @@ def _assert_dead(lock: Path, folder: Path) -> None:
             fix="wait for it or stop it, or choose another folder with --out",
         )
     log.warning("%s: its last process, %d on %s, ended without a word; going on", folder, holder.pid, holder.host)
+
+
+def holder_of(folder: Path) -> Holder | None:
+    """Return who works in a run's folder; None where nobody does, or whoever did is dead. Nothing is waited for."""
+    newest = _newest(folder)
+    try:
+        holder = None if newest is None else _read(newest)
+    except (FileNotFoundError, ValueError, TypeError):  # given back since, or being written
+        return None
+    return None if holder is None or holder.alive() is False else holder
+
+
+def _read(lock: Path) -> Holder:
+    return Holder(**json.loads(lock.read_text(encoding="utf-8")))
 
 
 def _beats(lock: Path) -> bool:

@@ -80,13 +80,17 @@ class Row(Scores):
 
 
 class Results(_Record):
-    """The scores of one run, a row per scored stage in pipeline order."""
+    """The scores of one run, a row per scored stage in pipeline order.
+
+    `images` is how many labelled target images were scored; None of runs that did not record it.
+    """
 
     name: str
     seed: int
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     rows: tuple[Row, ...] = ()
+    images: NonNegativeInt | None = None
 
     @model_validator(mode="after")
     def _one_score_per_class(self) -> Results:

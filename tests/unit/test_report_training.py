@@ -61,7 +61,7 @@ def test_everything_that_is_watched_is_drawn_of_adversarial_stages_alone() -> No
         "adapt": [metrics(i, i, 1.0, {}, None, watched(0.3 * i)) for i in (1, 2, 3)],
         "source": [metrics(i, i, 1.0, {"seg": 1.0}) for i in (1, 2, 3)],
     }
-    text = diagnostics(logs, results(Row(stage="adapt", title="CIR + ASS")))
+    text = diagnostics(logs, {"adapt": "CIR + ASS"})
     assert re.findall(r"<h3>([^<]+)", text) == ["CIR + ASS"]
     for name in ("on the CIR", "on the target", "R, mean", "weights", "gate 1", "gate 2", "R &gt; 0.1", "R &gt; 0.9"):
         assert name in text, name
@@ -69,7 +69,9 @@ def test_everything_that_is_watched_is_drawn_of_adversarial_stages_alone() -> No
     assert text.count("<polygon") == 9
     undecided = text.partition("probability of the CIR")[2].partition("</svg>")[0]
     assert '<line x1="42" x2="292" y1="70" y2="70" class="level">' in undecided, "at 0.5, halfway up"
-    assert diagnostics({"source": logs["source"]}, None) == ""
+    assert diagnostics({"source": logs["source"]}, {}) == ""
+    still = [metrics(i, i, 1.0, {}, None, {"r_above_0.1": 0.0, "r_above_0.9": 0.0}) for i in (1, 2, 3)]
+    assert diagnostics({"adapt": still}, {}) == "", "no frame without anything in it"
 
 
 def test_the_undecided_discriminator_has_its_line() -> None:

@@ -34,10 +34,18 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_the_file_has_the_agreed_form(tmp_path: Path) -> None:
     content = json.loads(write_results(tmp_path, results()).read_text())
-    assert set(content) == {"name", "seed", "classes", "palette", "rows"}
+    assert set(content) == {"name", "seed", "classes", "palette", "rows", "images"}
     row = content["rows"][0]
     assert (row["stage"], row["miou"], row["iou"]) == ("source", 0.25, [0.5, None])
     assert row["control"]["adabn"]["miou"] == 0.31
+
+
+def test_a_file_of_before_the_scored_images_were_counted_opens(tmp_path: Path) -> None:
+    file = write_results(tmp_path, results())
+    content = json.loads(file.read_text())
+    del content["images"]
+    file.write_text(json.dumps(content))
+    assert read_results(tmp_path) == results()
 
 
 def test_nan_becomes_null(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from cirn_dist.config.load import dump, load
 from cirn_dist.display.summary import summarise_seeds
 from cirn_dist.errors import DataError
 from cirn_dist.rundir.results import Results, Row, Scores, write_results
+from cirn_dist.rundir.settings import CONFIG
 
 SOURCE, FINAL, ADABN = (0.27, 0.29, 0.31), (0.38, 0.41, 0.37), (0.33, 0.34, 0.32)
 
@@ -80,3 +82,14 @@ def test_unlike_runs_are_refused(tmp_path: Path) -> None:
         summarise_seeds([])
     with pytest.raises(DataError, match="no results here"):
         summarise_seeds([tmp_path])
+
+
+def test_runs_of_other_settings_are_not_averaged(tmp_path: Path) -> None:
+    folders = [run(tmp_path, seed) for seed in range(3)]
+    for seed, folder in enumerate(folders):
+        given = ["data.workers=0"] if seed == 1 else []  # how it is executed is its own affair
+        (folder / CONFIG).write_text(dump(load("smoke", [f"seed={seed}", f"name=run{seed}", *given])))
+    assert summarise_seeds(folders).seeds == (0, 1, 2)
+    (folders[2] / CONFIG).write_text(dump(load("smoke", ["seed=2", "adapt.lambda_adv=0.0123"])))
+    with pytest.raises(DataError, match=r"seed2: was made with other settings than .*seed0 \(adapt.lambda_adv\)"):
+        summarise_seeds(folders)

@@ -54,6 +54,7 @@ def test_the_best_is_bold() -> None:
 def test_equal_printed_numbers_are_both_best() -> None:
     assert best([0.3001, None, 0.3004, 0.2]) == {0, 2}
     assert best([None, 0.4]) == best([]) == set()  # nothing to compare with
+    assert best([0.0, 0.0001, None, 0.0]) == set(), "where all are equal none is the best"
 
 
 @pytest.mark.parametrize(("value", "text"), [(None, "–"), (0.0, "0.0"), (1.0, "100.0"), (0.41249, "41.2")])
