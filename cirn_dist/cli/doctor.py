@@ -7,44 +7,44 @@ from typing import Annotated, Literal
 
 import typer
 
-from cirn_dist.cli.options import Config, Overrides
+from cirn_dist.cli.options import Config, Json, Overrides, write_result
 from cirn_dist.display.terminal import show
 
 
 def doctor(
-    config: Annotated[str | None, typer.Option(help="Also estimate the memory of this configuration's stages.")] = None,
+    config: Annotated[str | None, typer.Option(help="Also look at what a run of this configuration needs.")] = None,
     overrides: Overrides = None,
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"] | None, typer.Option(help="For the estimate; the configuration's.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where runs would be written.")] = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="The run's folder; default: runs/NAME.")] = None,
+    json: Json = None,
 ) -> None:
-    """Say whether this machine can run, what `auto` would choose, and how much memory a configuration needs."""
+    """Say whether this machine can run, and whether a run of a configuration would get through; exit 1 if not."""
+    from cirn_dist.config.load import load
     from cirn_dist.measure.doctor import examine
+    from cirn_dist.measure.findings import Finding, Footprint
     from cirn_dist.measure.tables import findings_table
 
-    findings = examine(out)
+    settings = None if config is None else load(config, overrides or [])
+    folder = out or (Path("runs") if settings is None else Path("runs") / settings.name)
+    findings: list[Finding] = examine(folder)
+    estimates: list[Footprint] = []
+    chosen = None
+    if settings is not None and not any(one.broken for one in findings):
+        from cirn_dist.measure.checkup import check_run
+
+        chosen, estimates, more = check_run(settings, folder, precision or settings.engine.precision)
+        findings += more
     show(findings_table(findings))
-    broken = any(one.broken for one in findings)
-    if config is not None and not broken:
-        import torch
-
-        from cirn_dist.choices import Precision
-        from cirn_dist.config.load import load
-        from cirn_dist.measure.footprint import footprints
+    if chosen is not None:
+        from cirn_dist.measure.checkup import gpu_memory
         from cirn_dist.measure.tables import memory_table
-        from cirn_dist.precision import choose_precision, hardware
 
-        settings, machine = load(config, overrides or []), hardware()
-        asked = precision or settings.engine.precision
-        # A laptop may be asked about a GPU's fp16: nothing is computed there.
-        elsewhere = asked == "fp16" and machine.device == "cpu"
-        chosen: Precision = "fp16" if elsewhere else choose_precision(asked, machine, settings.model.backbone)
-        gpu = machine.device == "cuda"
-        available = torch.cuda.get_device_properties(0).total_memory if gpu else None
-        estimates = footprints(settings, chosen, machine.device)
         show()
-        show(memory_table(estimates, chosen, available))
+        show(memory_table(estimates, chosen, gpu_memory()[1] or None))
+    broken = any(one.broken for one in findings)
+    write_result(json, {"broken": broken, "findings": findings, "precision": chosen, "memory": estimates})
     raise typer.Exit(1 if broken else 0)
 
 

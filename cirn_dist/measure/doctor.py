@@ -40,7 +40,7 @@ def examine(folder: Path = Path()) -> list[Finding]:
         *devices(machine),
         precision(machine),
         launch(os.environ),
-        disk(shutil.disk_usage(_existing(folder)).free, folder),
+        disk(shutil.disk_usage(existing(folder)).free, folder),
         *([shared_memory(shutil.disk_usage(_SHM).total, machine.device)] if _SHM.is_dir() else []),
         Finding("Optional", ", ".join(f"{n} {_installed(n) or 'not installed'}" for n in ("tensorboard", "wandb"))),
     ]
@@ -96,6 +96,8 @@ def precision(machine: Hardware) -> Finding:
         "fp16": "no bf16 before sm_80; one gradient scaler per player",
         "fp32": "this processor does not compute in bf16",
     }
+    if machine.device == "cpu" and chosen == "bf16":
+        return Finding("Precision", "auto is bf16: this processor has instructions for it")
     return Finding("Precision", f"auto is {chosen}: {why.get(chosen, '')}")
 
 
@@ -134,9 +136,10 @@ def _installed(package: str) -> str | None:
         return "of unknown version"
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that is there."""
     folder = folder.resolve()
-    return folder if folder.exists() else _existing(folder.parent)
+    return folder if folder.exists() else existing(folder.parent)
 
 
 def _memory() -> int:
