@@ -15,6 +15,7 @@ from cirn_dist.display.panels import read_pairs, read_panels
 from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.files import replace_text
 from cirn_dist.report import pictures, sections, training
+from cirn_dist.report.blocks import NOTHING
 from cirn_dist.report.html_tags import Markup, tag
 from cirn_dist.report.record import how_made
 from cirn_dist.report.style import CSS
@@ -25,6 +26,7 @@ from cirn_dist.rundir.metrics import Metrics, read_metrics
 from cirn_dist.rundir.overrides import overrides
 from cirn_dist.rundir.results import FILE_NAME as RESULTS
 from cirn_dist.rundir.results import read_curve, read_results
+from cirn_dist.rundir.sets import read_sets
 
 FILE_NAME = "report.html"
 
@@ -57,6 +59,7 @@ def write_report(run: Path) -> Path:
         training.losses(logs, titles),
         training.diagnostics(logs, titles),
         training.pseudo_labels(_pseudo_labels_by_round(run), results),
+        sections.data(sets) if (sets := read_sets(run)) else NOTHING,
         how_made(_records(run, titles), overrides(run), titles),
         sections.details(facts, config_file.read_text(encoding="utf-8") if config else ""),
     ]

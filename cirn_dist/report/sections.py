@@ -5,7 +5,7 @@ Each is a function from typed data to markup, empty without data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from cirn_dist.report.figures import dumbbell, stage_bars, swatch
 from cirn_dist.report.headline import headline, key_numbers, points, scored
 from cirn_dist.report.html_tags import Markup, tag
 from cirn_dist.rundir.results import Results
+from cirn_dist.rundir.sets import SetFacts
 
 # What of run.json and the configuration is worth a place beside the name.
 _FACTS = {
@@ -99,6 +100,23 @@ def classes(results: Results) -> Markup:
     heads = ("Class", scale, *(row.title for row in results.rows))
     text = f"IoU per class, in percent. The drawing goes from {rows[0].title} (ring) to {rows[-1].title} (dot)."
     return section("Classes", text, table(heads, body, class_="classes"))
+
+
+def data(sets: Sequence[SetFacts]) -> Markup:
+    """Show the shard sets a run read, and what was left out of them or cannot be learnt from them."""
+    body = [
+        tag(
+            "tr",
+            tag("th", one.role, scope="row"),
+            tag("td", one.name),
+            cell(f"{one.images:,}"),
+            tag("td", one.classes or "no labels"),
+            tag("td", *(tag("div", line) for line in one.told) if one.told else (DASH,)),
+        )
+        for one in sets
+    ]
+    text = "The images each part of the run read. What is told of a set was told when the run opened it, too."
+    return section("Data", text, table(("Set", "Name", "Images", "Labels", "Told"), body, "record told"))
 
 
 def details(facts: Mapping[str, Any], config: str) -> Markup:

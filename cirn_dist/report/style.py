@@ -159,6 +159,7 @@ svg .level { stroke: var(--soft); stroke-dasharray: 4 4; }
 .record th, .record td { text-align: left; }
 .record td:last-child { min-width: 150px; }
 .record td div { white-space: nowrap; }
+.told td div { white-space: normal; overflow-wrap: anywhere; }
 .scroll + .scroll, .scroll + details { margin-top: 24px; }
 
 details + details { border-top: 1px solid var(--line); margin-top: 14px; padding-top: 14px; }

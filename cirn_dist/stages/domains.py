@@ -17,6 +17,7 @@ from cirn_dist.engine.run import Run
 from cirn_dist.engine.runtime import WORK_TIMEOUT
 from cirn_dist.engine.shared_files import await_files
 from cirn_dist.errors import DataError
+from cirn_dist.rundir.sets import SetFacts, write_sets
 from cirn_dist.rundir.settings import claim_data
 from cirn_dist.rundir.turns import turn
 from cirn_dist.stages.images import relabelling
@@ -47,14 +48,27 @@ def open_domains(run: Run) -> Domains:
     data = run.config.data
     assert run.labels.classes  # one that is not known is refused before hours of packing
     sets: dict[Role, ShardSet] = {}
+    facts: list[SetFacts] = []
     for role in roles(data):
         sets[role] = shards = _open(run, role)
         lines = [*omissions(shards.meta), *(_labels(run, role, shards) if role != "target" else ())]
         for line in lines:
             run.progress.print(f"{role} images: {line}")
+        space = shards.label_space.name if shards.label_space else None
+        facts.append(
+            SetFacts(
+                role=role,
+                name=shards.name,
+                images=len(shards),
+                classes=space,
+                fingerprint=shards.fingerprint,
+                told=tuple(lines),
+            )
+        )
     fingerprints = {f"data.{name}": shards.fingerprint for name, shards in sets.items()}
     assert_same_facts(run.runtime, fingerprints, "data")
     run.runtime.on_main(lambda: claim_data(run.folder, fingerprints, run.config, run.allow))
+    run.runtime.on_main(lambda: write_sets(run.folder, facts))
     return Domains(sets["source"], sets["target"], sets.get("scored"))
 
 

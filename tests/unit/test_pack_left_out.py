@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import html
+import shutil
 from pathlib import Path
 
 import pytest
+from conftest import Command
+from owndata import tiny
 from rawdata import camvid, labels, save
 from shardsets import contents
 
 from cirn_dist.data.pack.pack import pack
 from cirn_dist.data.shards.info import info, omissions
 from cirn_dist.errors import DataError
+from cirn_dist.report.html import write_report
+from cirn_dist.rundir.sets import FILE_NAME as SETS
+from cirn_dist.rundir.sets import read_sets
 
 
 def spoilt(raw: Path, count: int, *bad: int) -> Path:
@@ -85,3 +92,20 @@ def read(path: Path) -> dict:
     import json
 
     return json.loads(path.read_text())
+
+
+def test_what_was_left_out_is_in_the_report(tmp_path: Path, cirn_dist: Command) -> None:
+    """And stays there: from the run's own record of its sets, when their folders are gone."""
+    config, out = tiny(tmp_path), tmp_path / "run"
+    save(tmp_path / "source/train/labels/im003.png", labels(0, [1, 2], 12, 8))
+    done = cirn_dist("run", config, "data.source.options.max_left_out=0.5", "--out", out, "--until", "source")
+    assert done.returncode == 0, done.stderr
+    left_out = next(line for line in done.stdout.splitlines() if "left out" in line)
+    told = read_sets(out)[0]
+    assert (told.role, told.classes) == ("source", "mine3")
+    assert told.told[0] in left_out
+    shutil.rmtree(out / "data")
+    page = write_report(out).read_text(encoding="utf-8")
+    assert html.escape(told.told[0]) in page
+    (out / SETS).unlink()
+    assert "left out" not in write_report(out).read_text(encoding="utf-8"), "a run of before has no such section"
