@@ -14,10 +14,10 @@ from cirn_dist.data.run_sets.usable_labels import assert_labels
 from cirn_dist.data.shards.shardset import INDEX, ShardSet
 from cirn_dist.errors import DataError
 from cirn_dist.files import naming_the_file
+from cirn_dist.inference.network import load_given, segmenter_of
 from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.downloads import fetch, kept_at
 from cirn_dist.rundir.standing import is_begun
-from cirn_dist.stages.segmenter import load_given, segmenter_of
 
 
 @naming_the_file()

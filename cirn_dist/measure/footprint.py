@@ -17,11 +17,11 @@ from cirn_dist.data.run_sets.label_space import run_space
 from cirn_dist.engine.arithmetic import choose_kernels
 from cirn_dist.engine.runtime import frozen
 from cirn_dist.engine.step import Batch
+from cirn_dist.inference.network import segmenter_of
 from cirn_dist.measure.findings import Footprint
 from cirn_dist.measure.memory import counted_peak, measured_peak
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.discriminators import PixelDiscriminator
-from cirn_dist.stages.segmenter import segmenter_of
 from cirn_dist.stages.translate.players import DISCRIMINATORS, GENERATORS, build_discriminator, build_generator
 from cirn_dist.stages.translate.train import discriminator_loss, generator_losses, semantic_loss
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
-from cirn_dist.checkpoint.folder import MANIFEST, Checkpoint
-from cirn_dist.checkpoint.state import assert_classes, load_component
+from cirn_dist.checkpoint.state import load_component
 from cirn_dist.choices import Optimizer
 from cirn_dist.config.schema import Augment, Config, SegmenterTraining
-from cirn_dist.data.labels import LabelSpace
-from cirn_dist.data.run_sets.label_space import run_space
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.data.stream import Stream
 from cirn_dist.data.transforms import SegmentationTransform
@@ -20,14 +16,10 @@ from cirn_dist.engine.backends import build_player
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch
-from cirn_dist.models.acm import ACM
-from cirn_dist.models.backbones import build_backbone
+from cirn_dist.inference.network import load_given, segmenter_of, trained
 from cirn_dist.models.deeplab import Segmenter, SegOutput
-from cirn_dist.models.imported import load_imported
-from cirn_dist.models.norm import convert
 from cirn_dist.rundir.parents import IMPORTED
 from cirn_dist.schedule import lr_factor, poly, ramped, warmup
-from cirn_dist.seeds import derive
 from cirn_dist.stages.images import relabelling
 
 
@@ -41,27 +33,9 @@ def build_segmenter(run: Run, *, with_acm: bool, pretrained: bool = False) -> Se
     return segmenter_of(run.config, world=run.runtime.world, with_acm=with_acm, pretrained=pretrained)
 
 
-def segmenter_of(config: Config, *, world: int, with_acm: bool, pretrained: bool = False) -> Segmenter:
-    """Build the segmenter of a configuration on `world` ranks; the rest as `build_segmenter`."""
-    settings = config.model
-    torch.manual_seed(derive(config.seed, "segmenter"))
-    backbone = build_backbone(settings.backbone, settings.weights if pretrained else None)
-    classes = run_space(config.data).num_classes
-    acm = ACM(backbone.out_channels, classes, **settings.acm.model_dump()) if with_acm else None
-    segmenter = Segmenter(backbone, classes, acm=acm, freeze_affine=settings.freeze_affine)
-    norm = settings.norm
-    if norm == "auto":
-        norm = "sync" if world > 1 else "batch"
-    return convert(segmenter, norm)
-
-
 def load_segmenter(run: Run, stage: str) -> Segmenter:
     """Build the segmenter a finished stage has trained, on the device, for inference."""
-    checkpoint = run.finished(stage)
-    with_acm = any(key.startswith("acm.") for key in checkpoint.read("segmenter"))
-    segmenter = build_segmenter(run, with_acm=with_acm)
-    load_component(segmenter, checkpoint, "segmenter")
-    return segmenter.to(memory_format=torch.channels_last).to(run.runtime.device).eval().requires_grad_(False)
+    return trained(run.finished(stage), run.config, run.runtime.device, world=run.runtime.world)
 
 
 def initial_segmenter(
@@ -92,18 +66,6 @@ def initial_segmenter(
         for head in segmenter.acm.classifiers:
             head.load_state_dict(segmenter.classifier.state_dict())
     return segmenter, {init: str(parent.path.relative_to(run.folder))}
-
-
-def load_given(segmenter: Segmenter, config: Config, space: LabelSpace) -> None:
-    """Load the weights that `model.segmenter` names.
-
-    Raises:
-        CheckpointError: the file is missing, unsafe, or of another network or other classes.
-    """
-    file = Path(config.model.segmenter or "")
-    if (file.parent / MANIFEST).is_file():  # a run's own checkpoint says what it was trained on
-        assert_classes(Checkpoint.open(file.parent), space)
-    load_imported(segmenter, file, backbone=config.model.backbone, space=space)
 
 
 def predicted(player: Player, images: Batch) -> SegOutput:

@@ -20,18 +20,21 @@ from cirn_dist.checkpoint.store import Checkpoint
 from cirn_dist.config.load import load
 from cirn_dist.config.schema import Domain
 from cirn_dist.data.decode import encode_image, encode_label
+from cirn_dist.data.images import label_of, read_images
 from cirn_dist.data.labels import label_space, mapping
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.data.transforms import SegmentationTransform
 from cirn_dist.display.tables import results_table
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import ConfigError
+from cirn_dist.inference.iou import confusion, scores
+from cirn_dist.inference.logits import label_map
 from cirn_dist.models.deeplab import SegOutput
 from cirn_dist.rundir.results import Best, Results, Row
 from cirn_dist.stages.domains import open_domains
-from cirn_dist.stages.evaluate.miou import confusion, evaluate, label_map, predict, scores
+from cirn_dist.stages.evaluate.miou import evaluate, run_logits
 from cirn_dist.stages.evaluate.validation import best_score
-from cirn_dist.stages.images import label_of, read_images, relabelling
+from cirn_dist.stages.images import relabelling
 from cirn_dist.stages.segmenter import build_segmenter, stream
 from cirn_dist.stages.source import train_supervised
 
@@ -76,12 +79,12 @@ class Marks(nn.Module):
 def test_several_scales_and_mirrored_images_are_averaged_at_the_images_size(tmp_path: Path) -> None:
     run = stage_run(tmp_path, "evaluate.scales=[0.5, 1, 1.5]", "evaluate.flip=true")
     net, pixels = Marks(), torch.rand(2, 3, 10, 14)
-    found = predict(run, net, pixels)
+    found = run_logits(run, net, pixels)
     assert net.seen == [size for size in ((5, 7), (10, 14), (15, 21)) for _ in range(2)]
     resized = [F.interpolate(pixels, size, mode="bilinear", align_corners=True) for size in ((5, 7), (15, 21))]
     back = [F.interpolate(one, (10, 14), mode="bilinear", align_corners=True) for one in resized]
     torch.testing.assert_close(found, (pixels + back[0] + back[1]) / 3)
-    plain = predict(stage_run(tmp_path), Marks(), pixels)
+    plain = run_logits(stage_run(tmp_path), Marks(), pixels)
     assert torch.equal(plain, pixels)
 
 

@@ -10,15 +10,17 @@ from PIL import Image
 from pydantic import BaseModel
 from torch import Tensor
 
+from cirn_dist.data.images import label_of, read_images, spread_over, to_image
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.display.attention_maps import save_map
 from cirn_dist.engine.run import Run
 from cirn_dist.files import replace_text
+from cirn_dist.inference.logits import label_map
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.rundir.results import Best, Scores
-from cirn_dist.stages.evaluate.miou import adabn, evaluate, label_map, predict
+from cirn_dist.stages.evaluate.miou import adabn, evaluate, run_logits
 from cirn_dist.stages.evaluate.validation import best_score
-from cirn_dist.stages.images import label_of, read_images, relabelling, spread_over, to_image
+from cirn_dist.stages.images import relabelling
 from cirn_dist.stages.segmenter import load_segmenter
 
 
@@ -93,7 +95,7 @@ def write_panels(run: Run, stage: str, segmenter: Segmenter, images: ShardSet) -
         if images.has_labels:
             label = Image.fromarray(label_of(chosen, 0, relabelling(run, images, "target")))
             label.resize((width, height), Image.Resampling.NEAREST).save(folder / "label.png")
-        predicted = label_map(predict(run, segmenter.eval(), chosen.pixels)[0], (height, width))
+        predicted = label_map(run_logits(run, segmenter.eval(), chosen.pixels)[0], (height, width))
         Image.fromarray(predicted).save(folder / f"{stage}.png")
         write_gates(run, stage, segmenter, chosen.pixels, folder / "gates")
 

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from cirn_dist.chain import stage_in_round
 from cirn_dist.data.decode import encode_label
+from cirn_dist.data.images import batches, read_images
 from cirn_dist.data.shards.shardset import LABEL, Sample, ShardSet
 from cirn_dist.display.tables import pseudo_label_table
 from cirn_dist.engine.run import Run
 from cirn_dist.files import replace_text
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.stages.derived_set import derive_set, derived_set
-from cirn_dist.stages.evaluate.miou import predict
-from cirn_dist.stages.images import batches, read_images
+from cirn_dist.stages.evaluate.miou import run_logits
 from cirn_dist.stages.segmenter import load_segmenter
 from cirn_dist.stages.self_train.rules import (
     BINS,
@@ -108,7 +108,7 @@ def _predictions(
 ) -> Iterator[tuple[int, Sample, Tensor]]:
     """Yield (index, sample, probabilities (C, H, W)) of each image, at the packed size."""
     for images in read_images(target, indices, run.config.evaluate.batch, run.runtime.device):
-        probabilities = predict(run, segmenter, images.pixels).softmax(1)
+        probabilities = run_logits(run, segmenter, images.pixels).softmax(1)
         yield from zip(images.indices, images.samples, probabilities, strict=True)
 
 

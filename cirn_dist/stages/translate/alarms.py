@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cirn_dist.data.images import to_image
 from cirn_dist.display.panels import compose, stacked
 from cirn_dist.engine.meter import passed_multiple_of
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Losses
 from cirn_dist.files import replace_text
 from cirn_dist.rundir.translation import ALARMS, PROGRESS, Alarm, alarms_json, read_alarms
-from cirn_dist.stages.images import to_image
 
 WINDOW = 32  # images the spread is taken over
 LEAST_SPREAD = 0.05

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from cirn_dist.config.schema import Translate
+from cirn_dist.data.images import batches, read_images
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.seeds import derive
-from cirn_dist.stages.images import batches, each_ranks_groups, read_images
+from cirn_dist.stages.images import each_ranks_groups
 from cirn_dist.stages.translate.lab import lab_to_rgb, moments, rescale, rgb_to_lab
 from cirn_dist.stages.translate.noise import add_noise, noise_level
 from cirn_dist.stages.translate.tone_curve import SHARES, give_tones, tones

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cirn_dist.checkpoint.state import load_component
+from cirn_dist.data.images import read_images
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.models.tiling import tiled
 from cirn_dist.precision import HALF, choose_precision, hardware
 from cirn_dist.seeds import derive
-from cirn_dist.stages.images import read_images
 from cirn_dist.stages.translate.colours import TargetColours
 from cirn_dist.stages.translate.fda import swap_amplitude
 from cirn_dist.stages.translate.players import build_generator

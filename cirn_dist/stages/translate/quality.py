@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from cirn_dist.checkpoint.state import load_component
+from cirn_dist.data.images import Images, label_of, read_images, spread_over
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.files import replace_text
+from cirn_dist.inference.iou import confusion, scores
+from cirn_dist.inference.logits import label_map
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.rundir.translation import QUALITY, Change, Quality, read_quality
-from cirn_dist.stages.evaluate.miou import confusion, label_map, scores
-from cirn_dist.stages.images import Images, each_ranks_groups, label_of, read_images, relabelling, spread_over
+from cirn_dist.stages.images import each_ranks_groups, relabelling
 from cirn_dist.stages.segmenter import load_segmenter
 from cirn_dist.stages.translate.colours import TargetColours
 from cirn_dist.stages.translate.distances import COLOUR_CELLS, FeatureMoments, colour_counts, frechet, total_variation

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import torch
 
 from cirn_dist.data.decode import CODECS, encode_image
+from cirn_dist.data.images import read_images, to_image
 from cirn_dist.data.shards.shardset import Sample, ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import TrainingError
 from cirn_dist.stages.derived_set import derive_set, derived_set
-from cirn_dist.stages.images import read_images, to_image
 from cirn_dist.stages.translate.methods import depends_on, translator
 from cirn_dist.stages.translate.ready_made import readymade
 

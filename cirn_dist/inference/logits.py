@@ -1,0 +1,49 @@
+"""A segmenter's logits of images, at several sizes and mirrored if asked, and the classes they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.resizing import resize
+
+
+@torch.inference_mode()
+def predict(
+    segmenter: Segmenter,
+    pixels: Tensor,
+    *,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    autocast: AbstractContextManager[object] | None = None,
+) -> Tensor:
+    """Return the summed logits of both heads, (N, C, H, W) float32 at the input's size.
+
+    Args:
+        pixels: (N, 3, H, W) in [-1, 1].
+        scales: average the logits of the images at these multiples of their size.
+        flip: average with the mirrored images' as well.
+        autocast: the context the network computes in; full precision by default.
+    """
+    height, width = pixels.shape[-2:]
+    found: list[Tensor] = []
+    with autocast or nullcontext():
+        for scale in scales:
+            size = max(1, round(height * scale)), max(1, round(width * scale))
+            scaled = pixels if scale == 1 else resize(pixels, size)
+            found.append(segmenter(scaled, (height, width)).logits)
+            if flip:
+                found.append(segmenter(scaled.flip(-1), (height, width)).logits.flip(-1))
+    return torch.stack(found).float().mean(0)
+
+
+def label_map(logits: Tensor, size: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Return the most probable class of each pixel, (H, W), from logits (C, h, w) upsampled to (H, W)."""
+    resized = resize(logits[None], size[:2])[0]
+    return resized.argmax(0).to(torch.uint8).cpu().numpy()

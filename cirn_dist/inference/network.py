@@ -1,0 +1,58 @@
+"""Building a configuration's segmenter, and giving it the weights of a file or of a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from cirn_dist.checkpoint.folder import MANIFEST, Checkpoint
+from cirn_dist.checkpoint.state import assert_classes, load_component
+from cirn_dist.config.schema import Config
+from cirn_dist.data.labels import LabelSpace
+from cirn_dist.data.run_sets.label_space import run_space
+from cirn_dist.models.acm import ACM
+from cirn_dist.models.backbones import build_backbone
+from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.imported import load_imported
+from cirn_dist.models.norm import convert
+from cirn_dist.seeds import derive
+
+
+def segmenter_of(config: Config, *, world: int, with_acm: bool, pretrained: bool = False) -> Segmenter:
+    """Build the segmenter of a configuration on `world` ranks; its random weights are a function of the seed.
+
+    Args:
+        with_acm: C and ACM (stages 2 and 3), or plain DeepLab-v2.
+        pretrained: whether to load the backbone's configured weights.
+    """
+    settings = config.model
+    torch.manual_seed(derive(config.seed, "segmenter"))
+    backbone = build_backbone(settings.backbone, settings.weights if pretrained else None)
+    classes = run_space(config.data).num_classes
+    acm = ACM(backbone.out_channels, classes, **settings.acm.model_dump()) if with_acm else None
+    segmenter = Segmenter(backbone, classes, acm=acm, freeze_affine=settings.freeze_affine)
+    norm = settings.norm
+    if norm == "auto":
+        norm = "sync" if world > 1 else "batch"
+    return convert(segmenter, norm)
+
+
+def trained(checkpoint: Checkpoint, config: Config, device: torch.device, *, world: int = 1) -> Segmenter:
+    """Build the segmenter that a checkpoint holds, on the device, for inference."""
+    with_acm = any(key.startswith("acm.") for key in checkpoint.read("segmenter"))
+    segmenter = segmenter_of(config, world=world, with_acm=with_acm)
+    load_component(segmenter, checkpoint, "segmenter")
+    return segmenter.to(memory_format=torch.channels_last).to(device).eval().requires_grad_(False)
+
+
+def load_given(segmenter: Segmenter, config: Config, space: LabelSpace) -> None:
+    """Load the weights that `model.segmenter` names.
+
+    Raises:
+        CheckpointError: the file is missing, unsafe, or of another network or other classes.
+    """
+    file = Path(config.model.segmenter or "")
+    if (file.parent / MANIFEST).is_file():  # a run's own checkpoint says what it was trained on
+        assert_classes(Checkpoint.open(file.parent), space)
+    load_imported(segmenter, file, backbone=config.model.backbone, space=space)
