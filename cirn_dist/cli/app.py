@@ -16,6 +16,7 @@ from cirn_dist.cli.checkpoints import bench_checkpoint, checkpoints_app
 from cirn_dist.cli.doctor import doctor, fetch
 from cirn_dist.cli.options import Json, write_result
 from cirn_dist.cli.paper import show_app, tables
+from cirn_dist.cli.predict import predict
 from cirn_dist.cli.run import demo, run
 from cirn_dist.cli.shards import bench_app, pack, shards_app
 from cirn_dist.cli.sweep import sweep_app
@@ -52,6 +53,7 @@ app.command()(doctor)
 app.command()(fetch)
 app.command()(pack)
 bench_app.command("scale")(bench_scale)
+app.command()(predict)
 app.command()(tables)
 app.add_typer(shards_app, name="shards")
 app.add_typer(sweep_app, name="sweep")

@@ -1,0 +1,143 @@
+"""A trained network in the hand: `load` finds it, `predict` tells an image's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from cirn_dist.data.labels import LabelSpace
+from cirn_dist.inference.find import find
+from cirn_dist.inference.logits import predict
+from cirn_dist.inference.network import trained
+from cirn_dist.inference.pictures import Picture, Pixels, as_pixels, input_size, scaled, to_tensor
+from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.resizing import resize
+from cirn_dist.precision import HALF, choose_precision, hardware
+
+_SHARE = 0.55  # of the colours laid over an image
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of an image, at the image's own size.
+
+    Attributes:
+        ids: the most probable class of each pixel, (H, W) uint8: places in `space.classes`.
+        confidence: its probability, (H, W) float32 in [0, 1].
+        space: the classes and their colours.
+    """
+
+    ids: npt.NDArray[np.uint8]
+    confidence: npt.NDArray[np.float32]
+    space: LabelSpace
+
+    def coloured(self) -> Image.Image:
+        """Paint the classes in the palette's colours."""
+        return Image.fromarray(self.space.colour(self.ids))
+
+    def overlay(self, image: Picture) -> Image.Image:
+        """Lay the colours over the image that was predicted."""
+        mixed = _SHARE * self.space.colour(self.ids) + (1 - _SHARE) * as_pixels(image)
+        return Image.fromarray(np.rint(mixed).astype(np.uint8))
+
+
+class TrainedSegmenter:
+    """A trained segmenter with all it needs to know; no run, lock or process group is opened.
+
+    Attributes:
+        network: the segmenter, in evaluation mode.
+        space: its classes, their colours and subsets.
+        stage: of the run, that trained it.
+        checkpoint: the folder it was read from.
+        size: width and height of the images it was scored at.
+        scales, flip: what its run averaged predictions over.
+    """
+
+    def __init__(self, path: str | Path, stage: str | None = None, device: str | torch.device | None = None) -> None:
+        found = find(Path(path), stage)
+        config = found.config
+        self.device = torch.device(device if device is not None else hardware().device)
+        self.network: Segmenter = trained(found.checkpoint, config, self.device)
+        self.space, self.stage, self.checkpoint, self.config = found.space, found.stage, found.checkpoint.path, config
+        self.size, self.scales, self.flip = config.data.target.size, config.evaluate.scales, config.evaluate.flip
+        chosen = choose_precision(config.engine.precision, hardware(self.device), config.model.backbone)
+        self._half = HALF.get(chosen)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names; an id is a place among them."""
+        return self.space.classes
+
+    @property
+    def palette(self) -> tuple[tuple[int, int, int], ...]:
+        """One RGB colour per class."""
+        return self.space.palette
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context of the precision that the run asks for, on this device."""
+        return nullcontext() if self._half is None else torch.autocast(self.device.type, self._half)
+
+    def predict(
+        self,
+        image: Picture,
+        *,
+        size: tuple[int, int] | None = None,
+        scales: Sequence[float] | None = None,
+        flip: bool | None = None,
+    ) -> Prediction:
+        """Predict one image.
+
+        Args:
+            image: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W); see `as_pixels`.
+            size: width and height at which the network sees it; that of its training by default (`input_size`).
+            scales, flip: what to average over; as the run does by default.
+
+        Raises:
+            DataError: the image cannot be read, or is not one.
+        """
+        return self.predict_all([as_pixels(image)], size=size, scales=scales, flip=flip)[0]
+
+    @torch.inference_mode()
+    def predict_all(
+        self,
+        images: Sequence[Pixels],
+        *,
+        size: tuple[int, int] | None = None,
+        scales: Sequence[float] | None = None,
+        flip: bool | None = None,
+    ) -> list[Prediction]:
+        """Predict images that the network sees at one size, in one forward pass; the rest as `predict`."""
+        seen = [scaled(one, size or input_size((one.shape[1], one.shape[0]), self.size)) for one in images]
+        logits = predict(
+            self.network,
+            to_tensor(seen, self.device),
+            scales=self.scales if scales is None else scales,
+            flip=self.flip if flip is None else flip,
+            autocast=self.autocast(),
+        )
+        found = []
+        for one, its in zip(images, logits, strict=True):
+            confidence, ids = resize(its[None], one.shape[:2])[0].softmax(0).max(0)
+            found.append(Prediction(ids.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy(), self.space))
+        return found
+
+
+def load(path: str | Path, stage: str | None = None, device: str | torch.device | None = None) -> TrainedSegmenter:
+    """Load the segmenter that a run has trained.
+
+    Args:
+        path: a run's folder (its last finished stage), a stage's folder in it, or one checkpoint's.
+        stage: of a run, another stage than the last.
+        device: the GPU if there is one, unless given.
+
+    Raises:
+        CheckpointError: nothing of the kind is there, it is damaged, or has no segmenter.
+    """
+    return TrainedSegmenter(path, stage, device)
