@@ -14,6 +14,7 @@ import cirn_dist
 from cirn_dist.cli.bench import bench_scale
 from cirn_dist.cli.checkpoints import bench_checkpoint, checkpoints_app
 from cirn_dist.cli.doctor import doctor, fetch
+from cirn_dist.cli.evaluate import evaluate
 from cirn_dist.cli.options import Json, write_result
 from cirn_dist.cli.paper import show_app, tables
 from cirn_dist.cli.predict import predict
@@ -54,6 +55,7 @@ app.command()(fetch)
 app.command()(pack)
 bench_app.command("scale")(bench_scale)
 app.command()(predict)
+app.command()(evaluate)
 app.command()(tables)
 app.add_typer(shards_app, name="shards")
 app.add_typer(sweep_app, name="sweep")

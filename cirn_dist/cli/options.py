@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 
+from cirn_dist.config.yamlfile import parse_yaml
 from cirn_dist.errors import ConfigError
 from cirn_dist.files import replace_text
 
@@ -28,6 +29,28 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...",
 Json = Annotated[
     Path | None, typer.Option("--json", help="Also write the result to this file.", callback=_writable, metavar="FILE")
 ]
+RecipeOptions = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Replaces a value of the recipe, e.g. count=200 or list=train.txt."),
+]
+Trained = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, a stage's in it, or one checkpoint's.")]
+OfStage = Annotated[str | None, typer.Option("--stage", help="Of a run; default: the last finished one.")]
+Device = Annotated[str | None, typer.Option(help="Default: the GPU if there is one.")]
+
+
+def recipe_options(words: list[str]) -> dict[str, Any]:
+    """Read `--option KEY=VALUE` words, values as YAML.
+
+    Raises:
+        ConfigError: a word without a key, or a value that is not YAML.
+    """
+    options = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise ConfigError("not an option", where=f"--option {word}", fix="write KEY=VALUE")
+        options[key] = parse_yaml(text, f"--option {word}")
+    return options
 
 
 def write_result(path: Path | None, content: Any) -> None:

@@ -1,4 +1,4 @@
-"""The command line's verb that uses a trained network: predict."""
+"""The command line's verb that predicts images with a trained network."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ from typing import Annotated
 
 import typer
 
-from cirn_dist.cli.options import Json, write_result
+from cirn_dist.cli.options import Device, Json, OfStage, Trained, write_result
 from cirn_dist.errors import ConfigError
-
-Trained = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, a stage's in it, or one checkpoint's.")]
-OfStage = Annotated[str | None, typer.Option("--stage", help="Of a run; default: the last finished one.")]
-Device = Annotated[str | None, typer.Option(help="Default: the GPU if there is one.")]
 
 
 def predict(

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cirn_dist.cli.options import Json, write_result
+from cirn_dist.cli.options import Json, RecipeOptions, recipe_options, write_result
 from cirn_dist.display.terminal import show
 from cirn_dist.errors import ConfigError, DataError
 
@@ -39,10 +39,7 @@ def pack(
     space: Annotated[
         str | None, typer.Option(help="Label space: its name, or a recipe that has it; default: the recipe's.")
     ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Replaces a value of the recipe, e.g. count=200 or list=train.txt."),
-    ] = None,
+    option: RecipeOptions = None,
     workers: Workers = _CORES,
     shard_size: Annotated[float, typer.Option(min=0.001, metavar="MB")] = 128,
     json: Json = None,
@@ -53,7 +50,7 @@ def pack(
     from cirn_dist.data.shards.info import info
     from cirn_dist.display.shards import counting, info_table
 
-    options = _options(option or [])
+    options = recipe_options(option or [])
     if space is not None:
         options["label_space"] = setting(named_space(space))
     with counting("packing") as count:
@@ -174,15 +171,3 @@ def _size(text: str | None) -> Any:
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise ConfigError("not a size", where=f"--size {text}", fix="write WIDTHxHEIGHT or original")
     return int(width), int(height)
-
-
-def _options(words: list[str]) -> dict[str, Any]:
-    from cirn_dist.config.yamlfile import parse_yaml
-
-    options = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or not key:
-            raise ConfigError("not an option", where=f"--option {word}", fix="write KEY=VALUE")
-        options[key] = parse_yaml(text, f"--option {word}")
-    return options

@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
+from cirn_dist.data.images import label_of, read_images
 from cirn_dist.data.labels import IGNORE
+from cirn_dist.data.shards.shardset import ShardSet
+from cirn_dist.inference.logits import label_map
 from cirn_dist.rundir.results import Scores
 
 Confusion = npt.NDArray[np.int64]
+
+
+def count(
+    logits: Callable[[Tensor], Tensor],
+    labelled: ShardSet,
+    groups: Iterable[Sequence[int]],
+    *,
+    classes: int,
+    batch: int,
+    device: torch.device,
+    table: npt.NDArray[np.uint8] | None = None,
+) -> Confusion:
+    """Return the confusion matrix, (C, C), of the images at `groups` of places, each at its label's own size.
+
+    Args:
+        logits: images (N, 3, H, W) in [-1, 1] -> logits (N, C, H, W).
+        table: (256,), from the set's train ids to the network's; None where they are the same.
+
+    Raises:
+        CorruptSample: an image or label that cannot be decoded, or does not fit.
+    """
+    total = np.zeros((classes, classes), np.int64)
+    for indices in groups:
+        for images in read_images(labelled, indices, batch, device):
+            for at, one in enumerate(logits(images.pixels)):
+                label = label_of(images, at, table)
+                total += confusion(label_map(one, label.shape), label, classes)
+    return total
+
+
+def pixel_accuracy(counts: Confusion) -> float | None:
+    """Return the share of labelled pixels whose class is right; None where none is labelled."""
+    every = int(counts.sum())
+    return float(np.trace(counts)) / every if every else None
 
 
 def confusion(predicted: npt.NDArray[np.uint8], label: npt.NDArray[np.uint8], classes: int) -> Confusion:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cirn_dist.data.images import batches, label_of, read_images
+from cirn_dist.data.images import batches, read_images
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
-from cirn_dist.inference.iou import Confusion, confusion, scores
-from cirn_dist.inference.logits import label_map, predict
+from cirn_dist.inference.iou import Confusion, scores
+from cirn_dist.inference.iou import count as count_of
+from cirn_dist.inference.logits import predict
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.norm import reestimate_statistics
 from cirn_dist.rundir.results import Scores
@@ -34,18 +35,17 @@ def count(run: Run, segmenter: Segmenter, labelled: ShardSet, pause: str | None 
 
     Each rank takes every R-th batch, and counts are integers: they are the same on any number of ranks.
     """
-    runtime = run.runtime
-    classes = run.labels.num_classes
-    total = np.zeros((classes, classes), np.int64)
-    table = relabelling(run, labelled, "target")
+    runtime, size = run.runtime, run.config.evaluate.batch
     segmenter.eval()
-    size = run.config.evaluate.batch
-    for indices in each_ranks_groups(run, batches(labelled, size), pause):
-        for images in read_images(labelled, indices, size, runtime.device):
-            logits = run_logits(run, segmenter, images.pixels)
-            for at, one in enumerate(logits):
-                label = label_of(images, at, table)
-                total += confusion(label_map(one, label.shape), label, classes)
+    total = count_of(
+        partial(run_logits, run, segmenter),
+        labelled,
+        each_ranks_groups(run, batches(labelled, size), pause),
+        classes=run.labels.num_classes,
+        batch=size,
+        device=runtime.device,
+        table=relabelling(run, labelled, "target"),
+    )
     counts: Confusion = runtime.sum(torch.from_numpy(total)).cpu().numpy()
     return counts
 

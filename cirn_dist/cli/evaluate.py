@@ -1,0 +1,79 @@
+"""The command line's verb that scores a trained network on a labelled set."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cirn_dist.cli.options import Device, Json, OfStage, RecipeOptions, Trained, recipe_options, write_result
+from cirn_dist.display.terminal import show
+from cirn_dist.errors import ConfigError
+
+
+def evaluate(
+    run: Trained,
+    data: Annotated[Path, typer.Argument(help="A packed set, a folder with one per split, or a raw folder.")],
+    stage: OfStage = None,
+    recipe: Annotated[str | None, typer.Option(help="Of a raw folder; default: the run's target's.")] = None,
+    split: Annotated[str | None, typer.Option(help="Default: the split the run scores.")] = None,
+    option: RecipeOptions = None,
+    adabn: Annotated[bool, typer.Option("--adabn", help="Also with BatchNorm statistics of the set's images.")] = False,
+    scales: Annotated[str | None, typer.Option(metavar="S,S,...", help="Average over; default: the run's.")] = None,
+    flip: Annotated[bool | None, typer.Option(help="Average with the mirrored image; default: the run's.")] = None,
+    map_labels: Annotated[
+        list[str] | None, typer.Option("--map", metavar="CLASS=CLASS", help="The set's class = the network's.")
+    ] = None,
+    device: Device = None,
+    json: Json = None,
+) -> None:
+    """Score a trained network on any labelled set: IoU per class and mean, pixel accuracy, and in --json all counts."""
+    from cirn_dist.display.evaluation import evaluation_table
+    from cirn_dist.display.shards import counting
+    from cirn_dist.inference.load import load
+    from cirn_dist.inference.score import open_set, score
+
+    averaged = None if scales is None else [_scale(one) for one in scales.split(",")]
+    names = dict(_pair(one) for one in map_labels or []) or None
+    options = recipe_options(option or [])
+    net = load(run, stage, device)
+    with tempfile.TemporaryDirectory(prefix="cirn-evaluate-") as scratch:
+        with counting("packing") as count:
+            labelled = open_set(
+                net,
+                data,
+                Path(scratch) / "set",
+                recipe=recipe,
+                split=split,
+                options=recipe_options(option or []),
+                progress=count,
+            )
+        found = []
+        for renormalised in (False, True) if adabn else (False,):
+            with counting("scoring") as count:
+                found.append(
+                    score(
+                        net, labelled, adabn=renormalised, scales=averaged, flip=flip, map_labels=names, progress=count
+                    )
+                )
+    show(evaluation_table(found, net.space))
+    write_result(json, found)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{text!r} is not CLASS=CLASS", where="--map")
+    return key, value
+
+
+def _scale(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 16:
+        raise ConfigError(f"{text!r} is no scale from 0.1 to 16", where="--scales", fix="e.g. 0.75,1,1.25")
+    return value

@@ -1,0 +1,161 @@
+"""Scoring a trained network on any labelled set: packed, or raw with a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from cirn_dist.data.images import batches, read_images
+from cirn_dist.data.labels import mapping
+from cirn_dist.data.pack.pack import Progress, pack
+from cirn_dist.data.pack.recipes import load_recipe
+from cirn_dist.data.run_sets.label_space import setting
+from cirn_dist.data.shards.shardset import ShardSet, packed_at
+from cirn_dist.data.workers.pool import processors
+from cirn_dist.errors import DataError
+from cirn_dist.inference.iou import count, pixel_accuracy, scores
+from cirn_dist.inference.load import TrainedSegmenter
+from cirn_dist.inference.logits import predict
+from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.norm import reestimate_statistics
+from cirn_dist.rundir.results import Scores
+from cirn_dist.seeds import permutation
+
+
+class Evaluation(BaseModel):
+    """Scores of a network on a labelled set.
+
+    Attributes:
+        checkpoint, stage: of the network.
+        data: fingerprint of the set.
+        images: how many were scored.
+        scores: mean and per-class intersection over union.
+        pixel_accuracy: share of labelled pixels that are right.
+        confusion: pixels by (true class, predicted class).
+        adabn: whether BatchNorm had the statistics of the set's images.
+    """
+
+    checkpoint: str
+    stage: str
+    data: str
+    images: int
+    classes: tuple[str, ...]
+    scores: Scores
+    pixel_accuracy: float | None
+    confusion: list[list[int]]
+    adabn: bool
+
+
+def open_set(
+    net: TrainedSegmenter,
+    data: Path,
+    scratch: Path,
+    *,
+    recipe: str | None = None,
+    split: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> ShardSet:
+    """Open a labelled set; a raw folder is packed into `scratch` first, as the network's run packs scored images.
+
+    Args:
+        data: a packed set, a folder with one per split, or a raw folder.
+        recipe: of a raw folder; that of the run's target by default.
+        split: the run's scored one by default.
+
+    Raises:
+        DataError: nothing that can be scored is there.
+        ConfigError: the recipe cannot be used.
+    """
+    target = net.config.data.target
+    split = split or target.score_split or target.split
+    packed = packed_at(data, split)
+    if packed is None:
+        how = load_recipe(recipe or target.recipe, options or {}, split)
+        if how.label_space is None:
+            how = how.model_copy(update={"label_space": setting(net.space)})
+        codec, workers = net.config.data.codec, processors()
+        found = pack(
+            how, data, scratch, split, size=net.size, codec=codec, labels=True, label_size="original",
+            workers=workers, progress=progress,
+        )  # fmt: skip
+    else:
+        found = ShardSet.open(packed)
+    if not found.has_labels:
+        raise DataError("holds no labels to score by", where=found.path, fix="pack it with its labels")
+    return found
+
+
+def score(
+    net: TrainedSegmenter,
+    labelled: ShardSet,
+    *,
+    adabn: bool = False,
+    scales: Sequence[float] | None = None,
+    flip: bool | None = None,
+    map_labels: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score a network on every image of a set, at the labels' own size: what its run would report of it.
+
+    Args:
+        adabn: with the BatchNorm statistics of the set's images (`evaluate.adabn_images` of them, drawn by the seed).
+        scales, flip: what to average over; as the run does by default.
+        map_labels: the set's class -> the network's, where they are called otherwise.
+
+    Raises:
+        ConfigError: the set's classes are others, and are not mapped.
+    """
+    settings = net.config.evaluate
+    assert labelled.label_space is not None
+    table = None
+    if map_labels or not labelled.label_space.is_same(net.space):
+        table = mapping(labelled.label_space, net.space, map_labels)
+    network = _with_statistics_of(net, labelled) if adabn else net.network
+
+    def logits(pixels: Tensor) -> Tensor:
+        chosen, mirrored = net.scales if scales is None else scales, net.flip if flip is None else flip
+        return predict(network, pixels, scales=chosen, flip=mirrored, autocast=net.autocast())
+
+    def counted(groups: Sequence[Sequence[int]]) -> Iterator[Sequence[int]]:
+        for done, group in enumerate(groups):
+            if progress is not None:
+                progress(done * settings.batch, len(labelled))
+            yield group
+
+    counts = count(
+        logits,
+        labelled,
+        counted(batches(labelled, settings.batch)),
+        classes=net.space.num_classes,
+        batch=settings.batch,
+        device=net.device,
+        table=table,
+    )
+    return Evaluation(
+        checkpoint=str(net.checkpoint),
+        stage=net.stage,
+        data=labelled.fingerprint,
+        images=len(labelled),
+        classes=net.classes,
+        scores=scores(counts, net.space.subsets),
+        pixel_accuracy=pixel_accuracy(counts),
+        confusion=counts.tolist(),
+        adabn=adabn,
+    )
+
+
+def _with_statistics_of(net: TrainedSegmenter, shards: ShardSet) -> Segmenter:
+    settings = net.config.evaluate
+    chosen = permutation(len(shards), net.config.seed, "adabn")[: settings.adabn_images].tolist()
+    groups = [chosen[start : start + settings.batch] for start in range(0, len(chosen), settings.batch)]
+    with torch.inference_mode():
+        pixels = (
+            images.pixels for group in groups for images in read_images(shards, group, settings.batch, net.device)
+        )
+        return reestimate_statistics(net.network, pixels)
