@@ -47,7 +47,7 @@ def evaluate(
                 Path(scratch) / "set",
                 recipe=recipe,
                 split=split,
-                options=recipe_options(option or []),
+                options=options,
                 progress=count,
             )
         found = []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +137,18 @@ def test_every_file_the_documents_name_is_there() -> None:
 
 def test_every_setting_the_readme_names_exists() -> None:
     assert load("gta5_cityscapes", ["engine.images_per_step=4"]).engine.images_per_step == 4
+
+
+def test_the_python_of_the_readme_runs(mini: Path, tmp_path: Path, cirn_dist: Command) -> None:
+    """As it stands there, on a tiny run, in a folder of its own."""
+    done = cirn_dist(
+        "run", mini, "with_cir=false", "controls=false", "--until", "source", "--out", tmp_path / "runs/demo"
+    )
+    assert done.returncode == 0, done.stderr
+    Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(tmp_path / "photo.jpg")
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    run = [sys.executable, "-c", code]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert Image.open(tmp_path / "seen.png").size == (48, 40)
