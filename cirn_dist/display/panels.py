@@ -138,16 +138,6 @@ def stacked(images: Sequence[Image.Image]) -> Image.Image:
     return canvas
 
 
-def figure(run: Path, stages: Sequence[str], palette: Palette, count: int = 4) -> Image.Image | None:
-    """Compose the first panels of a run as the paper's Figure 4, None where the run has none."""
-    panels = read_panels(run)[:count]
-    if not panels:
-        return None
-    grid = [figure_columns(panel, stages) for panel in panels]
-    rows = [[photo(row[0][1]), *(coloured(path, palette) for _, path in row[1:])] for row in grid]
-    return compose(rows, [title for title, _ in max(grid, key=len)])
-
-
 def opened(path: Path) -> Image.Image:
     """Read an image whole, as it is.
 

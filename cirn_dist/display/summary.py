@@ -56,12 +56,6 @@ class Summary(BaseModel):
     seeds: tuple[int, ...]
     stages: tuple[StageSummary, ...]
 
-    def markdown(self) -> str:
-        """Write the summary as a Markdown table, in percent."""
-        head, *rows = self._grid("{mean} ± {std} ({low} to {high})")
-        lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-        return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines) + "\n"
-
     def __rich__(self) -> Listing:
         title = f"Target mIoU, %: mean ± standard deviation, lowest..highest of {len(self.seeds)} seeds"
         table = Listing(title=title, padding=(0, 1, 0, 0))

@@ -14,7 +14,7 @@ from cirn_dist.errors import CheckpointError, ConfigError
 from cirn_dist.models.downloads import fetch
 from cirn_dist.models.resnet_caffe import resnet101_caffe
 from cirn_dist.models.tiny import Tiny
-from cirn_dist.models.weights import MatchReport, backbone_names, described, load_strictly, read_weights
+from cirn_dist.models.weights import backbone_names, described, load_strictly, read_weights
 
 
 class Normalisation(NamedTuple):
@@ -44,7 +44,6 @@ class Backbone(nn.Sequential):
         out_channels: channels of the features.
         output_stride: input pixels per feature pixel.
         normalisation: what the weights expect of their input.
-        loaded: what of a weights file went in, None without one.
     """
 
     def __init__(
@@ -54,7 +53,6 @@ class Backbone(nn.Sequential):
         self.out_channels = out_channels
         self.output_stride = output_stride
         self.normalisation = normalisation
-        self.loaded: MatchReport | None = None
 
 
 def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
@@ -74,7 +72,7 @@ def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
     backbone = _tiny() if name == "tiny" else _mobilenet() if name == "mobilenet_v2" else _resnet(name)
     if weights is not None:
         state = _read(name, fetch(name) if weights == "imagenet" else Path(weights))
-        backbone.loaded = load_strictly(backbone, state, where=weights, ignore=BEYOND_FEATURES)
+        load_strictly(backbone, state, where=weights, ignore=BEYOND_FEATURES)
     return backbone
 
 

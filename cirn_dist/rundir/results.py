@@ -102,14 +102,6 @@ class Results(_Record):
                     raise ValueError(f"stage {row.stage} has {len(scores.iou)} IoUs for {len(self.classes)} classes")
         return self
 
-    def with_row(self, row: Row) -> Results:
-        """Return these results with `row` in place of the row of the same stage, or after the last one."""
-        if any(old.stage == row.stage for old in self.rows):
-            rows = tuple(row if old.stage == row.stage else old for old in self.rows)
-        else:
-            rows = (*self.rows, row)
-        return Results(**{**dict(self), "rows": rows})
-
 
 def read_results(path: Path) -> Results:
     """Read results.json, given the file or its run folder.

@@ -93,7 +93,7 @@ def test_a_damaged_checkpoint_is_not_loaded(run: Path, tmp_path: Path) -> None:
     weights = bytearray((folder / "segmenter.safetensors").read_bytes())
     weights[-1] ^= 1
     (folder / "segmenter.safetensors").write_bytes(weights)
-    with pytest.raises(CheckpointError, match="segmenter.safetensors"):
+    with pytest.raises(CheckpointError, match=r"segmenter\.safetensors"):
         load(folder)
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cirn_dist.data.labels import label_space
-from cirn_dist.display.panels import coloured, compose, data_uri, figure, figure_columns, photo, read_pairs, read_panels
+from cirn_dist.display.panels import coloured, compose, data_uri, figure_columns, photo, read_pairs, read_panels
 from cirn_dist.errors import DataError
 
 SPACE = label_space("camvid11")
@@ -86,14 +86,14 @@ def test_the_columns_are_figure_4_as_far_as_there(
     assert paths.get("Without adaptation", Path("source.png")).name == "source.png"
 
 
-def test_a_composed_figure_keeps_colours(tmp_path: Path) -> None:
+def test_a_composed_grid_keeps_colours(tmp_path: Path) -> None:
     panel(tmp_path, 0, "source", "adapt")
-    image = figure(tmp_path, ["source", "adapt"], SPACE.palette)
-    assert image is not None
+    (one,) = read_panels(tmp_path)
+    (_, target), *labels = figure_columns(one, ["source", "adapt"])
+    image = compose([[photo(target), *(coloured(path, SPACE.palette) for _, path in labels)]], ["", "", "", ""])
     assert image.size == (4 * 326 + 6, 30 + 240 + 6)
     assert image.getpixel((326 + 160, 150)) == SPACE.palette[2]
     assert image.getpixel((160, 150)) == (90, 90, 90)
-    assert figure(tmp_path / "none", ["source"], SPACE.palette) is None
 
 
 def test_rows_of_other_shapes_keep_theirs() -> None:

@@ -54,13 +54,6 @@ def test_nan_becomes_null(tmp_path: Path) -> None:
     assert "NaN" not in write_results(tmp_path, results(rows=(row,))).read_text()
 
 
-def test_with_row_replaces_its_stage_and_else_appends() -> None:
-    again = Row(stage="source", title="Source only", miou=0.9)
-    other = Row(stage="cir", title="CIR", miou=0.4)
-    assert results().with_row(again).rows == (again,)
-    assert [row.stage for row in results().with_row(other).rows] == ["source", "cir"]
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [

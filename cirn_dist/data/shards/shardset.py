@@ -46,7 +46,6 @@ class ShardSet:
         self._columns = self.fields
         self.fingerprint: str = meta["fingerprint"]
         self.label_space = space_from_json(meta["label_space"])
-        self._members: dict[str, str] = meta["members"]
         self._ends = np.cumsum([shard["samples"] for shard in self.shards])
         self._opened: OrderedDict[int, tuple[int, npt.NDArray[np.uint64]]] = OrderedDict()
 

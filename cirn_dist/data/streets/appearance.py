@@ -74,11 +74,6 @@ class Look:
         """Whether vehicles and windows are lit."""
         return self.weather == "dusk"
 
-    @property
-    def sunny(self) -> bool:
-        """Whether buildings throw shadows on the ground."""
-        return self.sun != (0.0, 0.0, 0.0)
-
     def light(self, normal: tuple[float, float, float]) -> float:
         """Light on a face with this outward unit normal: sky from above, and the sun."""
         toward_sun = sum(n * s for n, s in zip(normal, self.sun, strict=True))
