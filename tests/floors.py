@@ -19,5 +19,5 @@ FLOORS = {
     "measure": 12,
     "start": 13,
     "cli": 14, "__main__": 14,
-    "__init__": -1,
+    "__init__": 14,
 }  # fmt: skip

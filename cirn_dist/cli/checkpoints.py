@@ -30,13 +30,13 @@ checkpoints_app = typer.Typer(help="Look at the checkpoints of a run.", no_args_
 
 def show_run(folder: Folder, json: Json = None) -> None:
     """Print what everything in a run was made of, from its scores to the raw data; exit 1 if a link does not fit."""
-    from cirn_dist.display.provenance import lineage_tree
-    from cirn_dist.rundir.provenance import lineage
+    from cirn_dist.display.provenance import provenance_tree
+    from cirn_dist.rundir.provenance import provenance
     from cirn_dist.rundir.status import status
 
-    found = lineage(folder)
+    found = provenance(folder)
     print(status(folder))
-    show(lineage_tree(found))
+    show(provenance_tree(found))
     write_result(json, found.to_json() | {"problems": found.problems()})
     if found.problems():
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""A run's lineage as a tree for a terminal."""
+"""What a run was made of, as a tree for a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cirn_dist.rundir.provenance import SHORT, Node
 _STYLES = {"run": "bold", "score": "bold green", "checkpoint": "", "shards": "cyan", "raw": "dim", "missing": "red"}
 
 
-def lineage_tree(root: Node) -> RenderableType:
+def provenance_tree(root: Node) -> RenderableType:
     """Lay out what everything was made of; what was shown before is not shown again."""
     seen: set[int] = set()
     tree = Tree(_label("", root, again=False), guide_style="dim")

@@ -1,4 +1,4 @@
-"""Boards that may follow a run beside its own files: TensorBoard, Weights & Biases; numbers and pictures of a stage."""
+"""What follows a run beside its own files: TensorBoard, Weights & Biases; numbers and pictures of a stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cirn_dist.libraries import installed
 from cirn_dist.rundir.metrics import Metrics
 
 
-class Board(Protocol):
+class Tracker(Protocol):
     """Anything that takes a stage's metrics and pictures until it is closed."""
 
     def write(self, metrics: Metrics) -> None:
@@ -31,21 +31,21 @@ class Board(Protocol):
         """Finish writing."""
 
 
-class Boards:
-    """The boards a run was asked to follow it on; one stage is open at a time, and none where none was asked for.
+class Trackers:
+    """The trackers that a run was asked for; one stage is open at a time.
 
     Args:
         names: which.
         folder: of the run.
-        run_name: how a board that has many runs calls this one.
+        run_name: how a tracker that has many runs calls this one.
     """
 
     def __init__(self, names: Sequence[TrackerName], folder: Path, run_name: str) -> None:
         self.names, self.folder, self.run_name = tuple(names), folder, run_name
-        self._open: list[Board] = []
+        self._open: list[Tracker] = []
 
     def start(self, stage: str, resume_at_iteration: int = 0) -> None:
-        """Open every board for a stage that goes on from `resume_at_iteration`: later entries will be repeated."""
+        """Open every tracker for a stage that goes on from `resume_at_iteration`: later entries will be repeated."""
         self.finish()
         for name in self.names:
             if name == "tensorboard":
@@ -54,24 +54,24 @@ class Boards:
                 self._open.append(Wandb(self.folder, self.run_name, stage))
 
     def write(self, metrics: Metrics) -> None:
-        """Give every board one step's metrics."""
-        for board in self._open:
-            board.write(metrics)
+        """Give every tracker one step's metrics."""
+        for one in self._open:
+            one.write(metrics)
 
     def image(self, name: str, iteration: int, image: Image.Image) -> None:
-        """Give every board an RGB picture."""
-        for board in self._open:
-            board.image(name, iteration, image)
+        """Give every tracker an RGB picture."""
+        for one in self._open:
+            one.image(name, iteration, image)
 
     def finish(self) -> None:
-        """Close the stage's boards."""
-        for board in self._open:
-            board.close()
+        """Close the stage's trackers."""
+        for one in self._open:
+            one.close()
         self._open = []
 
 
 def require(names: Sequence[TrackerName]) -> None:
-    """Check that every board's library is there, before hours of work.
+    """Check that every tracker's library is there, before hours of work.
 
     Raises:
         ConfigError: one is not installed.

@@ -27,7 +27,7 @@ class Meter:
     def __init__(self, run: Run, stage: str, first_step: int) -> None:
         self.run, self.stage = run, stage
         self.log = MetricsLog(run.stage_folder(stage) / "metrics.jsonl", first_step) if run.runtime.main else None
-        run.boards.start(stage, first_step * run.config.engine.images_per_step)
+        run.trackers.start(stage, first_step * run.config.engine.images_per_step)
         self.skipped_in_a_row = 0
         self._clear()
         self.begin()
@@ -36,7 +36,7 @@ class Meter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.run.boards.finish()
+        self.run.trackers.finish()
         if self.run.runtime.traffic is not None:
             self.run.runtime.traffic.end()
         if self.log is not None:
@@ -95,7 +95,7 @@ class Meter:
         speed = self.steps * engine.images_per_step / (time.perf_counter() - self.since)
         self.run.progress.update(iteration, means, speed)
         line = metrics(step, iteration, speed, means, rates, observed, self.skipped, costs)
-        self.run.boards.write(line)
+        self.run.trackers.write(line)
         if self.log is not None:
             self.log.write(line)
         self._clear()

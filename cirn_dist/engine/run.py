@@ -17,7 +17,7 @@ from cirn_dist.config.schema import Config
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.run_sets.label_space import run_space
 from cirn_dist.display.progress import Progress
-from cirn_dist.display.trackers import Boards
+from cirn_dist.display.trackers import Trackers
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.shared_files import await_files
 from cirn_dist.engine.stop import StopRequest
@@ -56,9 +56,9 @@ class Run:
         return run_space(self.config.data)
 
     @cached_property
-    def boards(self) -> Boards:
+    def trackers(self) -> Trackers:
         """Where numbers and pictures go beside the run's own files; nowhere on other ranks than 0."""
-        return Boards(self.config.engine.trackers if self.runtime.main else (), self.folder, self.config.name)
+        return Trackers(self.config.engine.trackers if self.runtime.main else (), self.folder, self.config.name)
 
     def stage_folder(self, stage: str) -> Path:
         """Return a stage's folder."""

@@ -1,4 +1,4 @@
-"""Where training numbers always go: metrics.jsonl of each stage. Others that may take them are in boards.py."""
+"""metrics.jsonl of each stage: where training numbers always go. Trackers may take them too (display/trackers.py)."""
 
 from __future__ import annotations
 

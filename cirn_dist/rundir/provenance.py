@@ -63,7 +63,7 @@ class Node:
         return facts | {"made_of": [{"role": role} | parent.to_json() for role, parent in self.parents]}
 
 
-def lineage(folder: Path) -> Node:
+def provenance(folder: Path) -> Node:
     """Return a run's tree: its scores, the last stage's first, down to the raw data.
 
     Raises:
@@ -71,10 +71,10 @@ def lineage(folder: Path) -> Node:
     """
     if not (folder / CONFIG).is_file():
         raise DataError("no run was begun here", where=folder, fix="give the folder of a run")
-    return _Lineage(folder).tree()
+    return _Provenance(folder).tree()
 
 
-class _Lineage:
+class _Provenance:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config = recorded(folder / CONFIG)

@@ -46,7 +46,7 @@ def test_a_flipped_bit_in_each_file_of_a_checkpoint_in_turn(
     starts: Starts, undisturbed: Undisturbed, copy: Path
 ) -> None:
     names = sorted(file.name for file in newest(copy, "translate").iterdir())
-    assert len(names) == 9, "seven components, the state, the manifest"
+    assert len(names) == 10, "eight components, the state, the manifest"
     for seed, name in enumerate(names):
         flip_a_bit(newest(copy, "translate") / name, seed)
         said = continued(starts, undisturbed, copy)

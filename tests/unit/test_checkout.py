@@ -27,7 +27,7 @@ def checkout(tmp_path: Path) -> Path:
     """Return a copy of the checkout in which a user has worked."""
     for name in ("cirn_dist", "tests", "launch", "configs", "shards", ".ci"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "setup.cfg", "README.md"):
+    for name in ("pyproject.toml", "setup.cfg", "README.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, tmp_path)
     for name in FOLDERS:
         (tmp_path / name).mkdir(exist_ok=True)
@@ -57,7 +57,7 @@ def test_the_suite_and_the_type_check_look_at_the_projects_own_files(checkout: P
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "tests/faults/test_lock.py" in done.stdout
-    assert "mine" not in done.stdout
+    assert "test_mine" not in done.stdout
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
     assert (settings["mypy"]["files"], settings["tool:pytest"]["testpaths"]) == ("cirn_dist", "tests")

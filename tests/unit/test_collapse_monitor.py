@@ -38,13 +38,13 @@ def watched(
     folder: Path, steps: int, translated: Any = None, first: int = 0, trackers: str = ""
 ) -> list[dict[str, float]]:
     run = stage_run(folder, *OPTIONS, f"engine.trackers=[{trackers}]")
-    run.boards.start("translate", first * 4)
+    run.trackers.start("translate", first * 4)
     monitor = CollapseMonitor(run)
     found = []
     for i in range(first, first + steps):
         spreads = monitor.observe(torch.arange(i * 4, i * 4 + 4), made(i, translated))
         found.append({name: float(value) for name, value in spreads.items()})
-    run.boards.finish()
+    run.trackers.finish()
     return found
 
 

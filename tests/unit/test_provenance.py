@@ -16,7 +16,7 @@ from cirn_dist.cli.app import app
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.errors import DataError
 from cirn_dist.files import read_json
-from cirn_dist.rundir.provenance import Node, lineage
+from cirn_dist.rundir.provenance import Node, provenance
 
 
 def invoke(*words: object) -> tuple[int, str]:
@@ -36,7 +36,7 @@ def copy(finished_run: Path, tmp_path: Path) -> Path:
 
 
 def test_the_final_score_is_traced_to_the_raw_data(finished_run: Path, tmp_path: Path) -> None:
-    tree = lineage(finished_run)
+    tree = provenance(finished_run)
     assert tree.problems() == []
     first = tree.parents[0][1]
     assert first.kind == "score"
@@ -87,7 +87,7 @@ def test_a_score_of_another_checkpoint_and_a_set_that_is_gone(copy: Path) -> Non
     scores = json.loads((copy / "cir/scores.json").read_text())
     (copy / "cir/scores.json").write_text(json.dumps(scores | {"checkpoint": "0" * 64}))
     shutil.rmtree(copy / "pseudo_label/shards")
-    problems = lineage(copy).problems()
+    problems = provenance(copy).problems()
     assert len(problems) == 2
     assert any("score of checkpoint 00000000" in one for one in problems)
     assert any("shard set" in one and "not there any more" in one for one in problems)
@@ -128,7 +128,7 @@ def test_checkpoints_are_listed_verified_and_shown(copy: Path, tmp_path: Path) -
 
 def test_wrong_words_are_one_line(copy: Path, tmp_path: Path, cirn_dist: Command) -> None:
     with pytest.raises(DataError, match="no run was begun here"):
-        lineage(tmp_path / "none")
+        provenance(tmp_path / "none")
     code, _ = invoke("checkpoints", "show", copy, "--stage", "adapt", "--step", "77")
     assert code != 0
     missing = cirn_dist("checkpoints", "list", copy, "--stage", "nonsense")

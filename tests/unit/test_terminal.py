@@ -14,7 +14,7 @@ from rich.table import Column
 from rich.text import Text
 
 from cirn_dist.display.checkpoints import inventory_table
-from cirn_dist.display.provenance import lineage_tree
+from cirn_dist.display.provenance import provenance_tree
 from cirn_dist.display.terminal import Listing, show
 from cirn_dist.rundir.inventory import Entry
 from cirn_dist.rundir.provenance import SHORT, Node
@@ -98,7 +98,7 @@ def test_why_a_checkpoint_stays_is_shown_on_a_narrow_terminal() -> None:
 def test_a_tree_keeps_its_fingerprints_whole() -> None:
     root = Node("run", "runs/night")
     root.parents.append(("data", Node("shards", "data/source", "2,975 images in 12 tars", FINGERPRINT)))
-    assert FINGERPRINT[:SHORT] in words(printed(lineage_tree(root), 44))
+    assert FINGERPRINT[:SHORT] in words(printed(provenance_tree(root), 44))
 
 
 def test_every_table_and_every_print_goes_through_it() -> None:

@@ -1,4 +1,4 @@
-"""Boards show the numbers and pictures of metrics.jsonl's stages, once each after a resume, or refuse clearly."""
+"""Trackers show the numbers and pictures of metrics.jsonl's stages, once each after a resume, or refuse clearly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cirn_dist.config.schema import Config
 from cirn_dist.data.decode import open_image
-from cirn_dist.display.trackers import Boards, require
+from cirn_dist.display.trackers import Trackers, require
 from cirn_dist.engine.meter import Meter
 from cirn_dist.engine.step import StepResult
 from cirn_dist.errors import ConfigError
@@ -34,7 +34,7 @@ def test_tensorboard_holds_what_was_written_and_a_resumed_stage_says_it_once(tmp
         with Meter(run, "source", first) as meter:
             for step in range(first + 1, last + 1):
                 meter.add(step, StepResult({"seg": loss * step}, {"d": math.nan}), {"segmenter": 0.1 * step}, 0.0)
-            run.boards.image("panel", 4 * last, picture(50 * first))
+            run.trackers.image("panel", 4 * last, picture(50 * first))
     read = EventAccumulator(str(tmp_path / "source/tensorboard"))
     read.Reload()
     logged = read_metrics(tmp_path / "source/metrics.jsonl")
@@ -66,7 +66,7 @@ def test_wandb_is_one_run_with_a_section_per_stage(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "wandb", fake)
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     for _ in range(2):  # the same folder, two processes after one another
-        boards = Boards(["wandb"], tmp_path, "mine")
+        boards = Trackers(["wandb"], tmp_path, "mine")
         for stage in ("source", "translate"):
             boards.start(stage)
             boards.write(metrics(1, 4, 2.5, {"seg": 1.5}))
@@ -97,7 +97,7 @@ def test_a_board_that_is_not_installed_is_refused_before_anything_is_written(
 
 
 def test_without_boards_nothing_is_imported_or_written(tmp_path: Path) -> None:
-    boards = Boards((), tmp_path, "mine")
+    boards = Trackers((), tmp_path, "mine")
     boards.start("source")
     boards.write(metrics(1, 4, 2.5, {}))
     boards.finish()

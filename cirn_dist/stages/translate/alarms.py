@@ -121,7 +121,7 @@ class CollapseMonitor:
         folder = self.run.folder / PROGRESS
         folder.mkdir(parents=True, exist_ok=True)
         picture.save(folder / f"{iteration:08d}.png")
-        self.run.boards.image("translation", iteration, picture)
+        self.run.trackers.image("translation", iteration, picture)
 
     def check(self, iteration: int, spreads: dict[str, float]) -> None:
         """Raise an alarm where an image was not finite, or a generator collapsed; once, until it is well again."""
