@@ -19,10 +19,11 @@ from cirn_dist.cli.options import Json, write_result
 from cirn_dist.cli.paper import show_app, tables
 from cirn_dist.cli.predict import predict
 from cirn_dist.cli.run import demo, run
+from cirn_dist.cli.runs import runs, watch
 from cirn_dist.cli.shards import bench_app, pack, shards_app
 from cirn_dist.cli.sweep import sweep_app
 from cirn_dist.display.terminal import show
-from cirn_dist.errors import CirnError
+from cirn_dist.errors import CirnError, ConfigError
 from cirn_dist.files import naming_the_file
 
 app = typer.Typer(
@@ -56,6 +57,8 @@ app.command()(pack)
 bench_app.command("scale")(bench_scale)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(runs)
+app.command()(watch)
 app.command()(tables)
 app.add_typer(shards_app, name="shards")
 app.add_typer(sweep_app, name="sweep")
@@ -74,19 +77,27 @@ def report(
     from cirn_dist.display.summary import summarise_seeds
     from cirn_dist.report.html import write_report
     from cirn_dist.rundir.results import FILE_NAME as RESULTS
-    from cirn_dist.rundir.status import status
 
     if len(runs) == 1:
-        state = status(runs[0])  # first: nothing is written into a folder that is no run's
+        state = _state(runs[0])  # first: nothing is written into a folder that is no run's
         print(write_report(runs[0]))
         if not (runs[0] / RESULTS).is_file():
             print(f"no scores yet; {state}")
             return
-        if state.stage:
-            print(state)
+        print(state)
     summary = summarise_seeds(runs)
     show(summary)
     write_result(json, summary)
+
+
+def _state(run: Path) -> str:
+    """Say how far a run is; one of an older version's settings still has a report."""
+    from cirn_dist.rundir.status import status
+
+    try:
+        return str(status(run))
+    except ConfigError as error:
+        return f"how far it is cannot be told: {error}"
 
 
 @app.command("import-weights")

@@ -37,6 +37,16 @@ def show_config(
     write_result(json, judged)
 
 
+@show_app.command("configs")
+def show_configs() -> None:
+    """List the configurations that ship, with what each says of itself."""
+    from cirn_dist.resources import folder
+
+    for file in sorted(folder("configs").glob("*.yaml")):
+        first = file.read_text(encoding="utf-8").partition("\n")[0]
+        print(f"{file.stem:<28}{first.removeprefix('#').strip() if first.startswith('#') else ''}")
+
+
 def tables(runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")]) -> None:
     """Print results beside the paper's Tables 1 to 4."""
     from cirn_dist.paper.tables import Run

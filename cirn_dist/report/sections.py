@@ -98,7 +98,8 @@ def classes(results: Results) -> Markup:
         )
     scale = tag("div", tag("span", "0"), tag("span", "100"), class_="scale")
     heads = ("Class", scale, *(row.title for row in results.rows))
-    text = f"IoU per class, in percent. The drawing goes from {rows[0].title} (ring) to {rows[-1].title} (dot)."
+    text = f"IoU per class, in percent. The drawing goes from {rows[0].title} (ring) to {rows[-1].title} (dot). "
+    text += "A dash: neither the labels nor the predictions have a pixel of it."
     return section("Classes", text, table(heads, body, class_="classes"))
 
 

@@ -26,7 +26,7 @@ def losses(logs: Logs, titles: Mapping[str, str]) -> Markup:
             speed = sum(record.images_per_second for record in records) / len(records)
             note = tag("small", f"{records[-1].iteration:,} iterations (images of each domain), {speed:.1f} images/s")
             parts.append(join(tag("h3", titles.get(stage, stage), note), tag("div", *charts, class_="curves")))
-    text = "Each logged value behind, the average of its neighbours in front; the number is the last average."
+    text = "Each logged value behind, the average of its neighbours in front; the number is the last in front."
     return section("Losses", text, *parts) if parts else NOTHING
 
 

@@ -23,13 +23,14 @@ class Status:
 
     Attributes:
         finished, all: stages.
-        stage: title of the one that is on, or comes next; empty where all are finished.
+        name, stage: name and title of the one that is on, or comes next; empty where all are finished.
         iteration, iterations: that it has logged, and will train; 0 where it trains nothing or has not begun.
         works: the process that works in the folder, as "process 12 on host"; None where there is none.
     """
 
     finished: int
     all: int
+    name: str = ""
     stage: str = ""
     iteration: int = 0
     iterations: int = 0
@@ -64,6 +65,7 @@ def status(run: Path) -> Status:
     return Status(
         len(chain) - len(left),
         len(chain),
+        left[0].name,
         left[0].title.strip(),
         iteration[0].iteration if iteration else 0,
         left[0].iterations or 0,

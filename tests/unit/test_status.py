@@ -69,6 +69,16 @@ def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path: Path, cirn_
 
 def test_the_words() -> None:
     assert str(Status(11, 11)) == "finished: all 11 stages"
-    assert str(Status(3, 11, "CycleGAN", 40_000, 100_000, "process 7 on node1")) == (
+    assert str(Status(3, 11, "translate", "CycleGAN", 40_000, 100_000, "process 7 on node1")) == (
         "running (process 7 on node1): CycleGAN, iteration 40,000 of 100,000; 3 of 11 stages finished"
     )
+
+
+def test_a_run_of_settings_that_are_no_more_still_has_a_report(begun: Path, cirn_dist: Command) -> None:
+    text = (begun / "config.yaml").read_text()
+    (begun / "config.yaml").write_text(text + "of_an_older_version: 1\n")
+    done = cirn_dist("report", begun)
+    assert done.returncode == 0, done.stderr
+    assert "how far it is cannot be told" in done.stdout
+    assert "of_an_older_version" in done.stdout
+    assert (begun / "report.html").is_file()
