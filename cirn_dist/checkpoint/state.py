@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,14 +77,26 @@ def load_component(network: nn.Module, checkpoint: Checkpoint, component: str, *
     Raises:
         CheckpointError: a key is missing or a shape differs; names the first.
     """
-    saved = checkpoint.read(component)
+    load_tensors(network, checkpoint.read(component), where=checkpoint.path, what=component, only=only)
+
+
+def load_tensors(
+    network: nn.Module, saved: Mapping[str, Tensor], *, where: Path, what: str, only: tuple[str, ...] = ()
+) -> None:
+    """Load tensors by name into a network.
+
+    Args:
+        where, what: the file or folder they are of, and what they are called there.
+        only: as `load_component`.
+
+    Raises:
+        CheckpointError: a key is missing or a shape differs; names the first.
+    """
     wanted = {key: t for key, t in network.state_dict().items() if not only or key.startswith(only)}
     for key, tensor in wanted.items():
         if key not in saved:
-            raise CheckpointError(
-                f"{component} lacks {key}", where=checkpoint.path, fix="is it of another architecture?"
-            )
+            raise CheckpointError(f"{what} lacks {key}", where=where, fix="is it of another architecture?")
         if saved[key].shape != tensor.shape:
             shapes = f"{tuple(saved[key].shape)}, the network needs {tuple(tensor.shape)}"
-            raise CheckpointError(f"{component}'s {key} is {shapes}", where=checkpoint.path)
+            raise CheckpointError(f"{what}'s {key} is {shapes}", where=where)
     network.load_state_dict({key: saved[key] for key in wanted}, strict=not only)

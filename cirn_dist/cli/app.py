@@ -15,6 +15,7 @@ from cirn_dist.cli.bench import bench_scale
 from cirn_dist.cli.checkpoints import bench_checkpoint, checkpoints_app
 from cirn_dist.cli.doctor import doctor, fetch
 from cirn_dist.cli.evaluate import evaluate
+from cirn_dist.cli.export import export
 from cirn_dist.cli.options import Json, write_result
 from cirn_dist.cli.paper import show_app, tables
 from cirn_dist.cli.predict import predict
@@ -57,6 +58,7 @@ app.command()(pack)
 bench_app.command("scale")(bench_scale)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(export)
 app.command()(runs)
 app.command()(watch)
 app.command()(tables)

@@ -1,9 +1,12 @@
-"""Finding a trained segmenter on the disk: by a run's folder, a stage's, or one checkpoint's."""
+"""Finding a trained segmenter on the disk: by a run's folder, a stage's, one checkpoint's, or an exported file."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from torch import Tensor
 
 from cirn_dist.chain import stages, table_rows
 from cirn_dist.checkpoint.folder import MANIFEST, Checkpoint
@@ -11,21 +14,32 @@ from cirn_dist.checkpoint.state import assert_classes
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.config.load import parse, recorded
 from cirn_dist.config.schema import Config
+from cirn_dist.config.yamlfile import parse_yaml
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.run_sets.label_space import run_space
 from cirn_dist.errors import CheckpointError, nearest
 from cirn_dist.files import naming_the_file
+from cirn_dist.models.weights import described, read_weights
+from cirn_dist.rundir.made import read_made
 from cirn_dist.rundir.settings import CONFIG
 
 _CHECKPOINTS, _COMPONENT = "checkpoints", "segmenter"
+FORMAT, VERSION = "cirn_dist", "network/1"  # of an exported file's metadata
 
 
 @dataclass(frozen=True)
 class Found:
-    """A trained segmenter's checkpoint, and the configuration of its run."""
+    """A trained segmenter's weights, and the configuration of its run.
+
+    Attributes:
+        path: the checkpoint's folder, or the exported file.
+        fingerprint: of the checkpoint.
+    """
 
     stage: str
-    checkpoint: Checkpoint
+    path: Path
+    fingerprint: str
+    weights: Mapping[str, Tensor]
     config: Config
     space: LabelSpace
 
@@ -36,7 +50,7 @@ def find(path: Path, stage: str | None = None) -> Found:
 
     Args:
         path: of a run's folder (its last finished stage that has a segmenter), of a stage's folder in it (its newest
-            checkpoint), or of one checkpoint's folder.
+            checkpoint), of one checkpoint's folder, or of a file that `export` has written.
         stage: of a run, another than the last; controls have to be asked for.
 
     Raises:
@@ -44,6 +58,8 @@ def find(path: Path, stage: str | None = None) -> Found:
         ConfigError: the run's configuration cannot be read.
     """
     path = Path(path)
+    if path.is_file():
+        return _exported(path)
     if (path / CONFIG).is_file():
         config = _config(path)
         return _found(path, stage or _last(path, config), config)
@@ -53,14 +69,30 @@ def find(path: Path, stage: str | None = None) -> Found:
         return _found(path.parent, path.name, _config(path.parent))
     run = path.absolute().parents[2] if len(path.absolute().parents) > 2 else path
     if (path / MANIFEST).is_file() and (run / CONFIG).is_file():
-        return _checked(path.absolute().parents[1].name, Checkpoint.open(path), _config(run))
+        return _checked(run, path.absolute().parents[1].name, Checkpoint.open(path), _config(run))
     kinds = "is neither a run's folder, nor a stage's, nor a checkpoint"
     what = kinds if path.exists() else "there is nothing of that name"
     raise CheckpointError(what, where=path, fix="a run's folder has a config.yaml; its checkpoints are read in it")
 
 
 def _config(run: Path) -> Config:
-    return parse(recorded(run / CONFIG), where=str(run / CONFIG))
+    return parse(recorded(run / CONFIG), where=run / CONFIG)
+
+
+def _as_made(run: Path, stage: str, done: int, config: Config) -> Config:
+    """Return a configuration with the network that a stage was trained with: later starts may have had another."""
+    made = read_made(run / stage)
+    if made is None or made.settings is None:
+        return config
+    tree = config.model_dump(mode="json")
+    for key, value in made.settings_at(done).items():
+        if key.startswith("model."):
+            *groups, name = key.split(".")
+            node = tree
+            for group in groups:
+                node = node[group]
+            node[name] = value
+    return parse(tree, where=run / stage)
 
 
 def _last(run: Path, config: Config) -> str:
@@ -78,16 +110,26 @@ def _found(run: Path, stage: str, config: Config) -> Found:
         names = [one.name for one in stages(config) if (run / one.name / _CHECKPOINTS).is_dir()]
         fix = nearest(stage, names) if names else None
         raise CheckpointError(f"stage {stage} has no valid checkpoint", where=run, fix=fix)
-    return _checked(stage, newest, config)
+    return _checked(run, stage, newest, config)
 
 
-def _checked(stage: str, checkpoint: Checkpoint, config: Config) -> Found:
+def _checked(run: Path, stage: str, checkpoint: Checkpoint, config: Config) -> Found:
     if _COMPONENT not in checkpoint.components:
         held = ", ".join(checkpoint.components)
         raise CheckpointError(f"has no segmenter, but {held}", where=checkpoint.path, fix="take another stage")
+    config = _as_made(run, stage, int(checkpoint.state["iteration"]), config)
     space = run_space(config.data)
     assert_classes(checkpoint, space)
-    return Found(stage, checkpoint, config, space)
+    return Found(stage, checkpoint.path, checkpoint.fingerprint, checkpoint.read(_COMPONENT), config, space)
+
+
+def _exported(file: Path) -> Found:
+    said = described(file)
+    if said.get(FORMAT) != VERSION:
+        fix = "cirn-dist export makes one of a run; weights alone do not say what their classes are"
+        raise CheckpointError("is no exported network", where=file, fix=fix)
+    config = parse(parse_yaml(said["config"], file), where=file)
+    return Found(said["stage"], file, said["checkpoint"], read_weights(file), config, run_space(config.data))
 
 
 def _newest(run: Path, stage: str) -> Checkpoint | None:

@@ -55,7 +55,7 @@ class TrainedSegmenter:
         network: the segmenter, in evaluation mode.
         space: its classes, their colours and subsets.
         stage: of the run, that trained it.
-        checkpoint: the folder it was read from.
+        checkpoint: the folder or file it was read from; fingerprint: the checkpoint's.
         size: width and height of the images it was scored at.
         scales, flip: what its run averaged predictions over.
     """
@@ -64,10 +64,16 @@ class TrainedSegmenter:
         found = find(Path(path), stage)
         config = found.config
         self.device = torch.device(device if device is not None else hardware().device)
-        self.network: Segmenter = trained(found.checkpoint, config, self.device)
-        self.space, self.stage, self.checkpoint, self.config = found.space, found.stage, found.checkpoint.path, config
+        gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices=gpus):  # building draws weights; the caller's own draws go on as they were
+            self.network: Segmenter = trained(found.weights, config, self.device, where=found.path)
+        self.space, self.stage, self.config = found.space, found.stage, config
+        self.checkpoint, self.fingerprint = found.path, found.fingerprint
         self.size, self.scales, self.flip = config.data.target.size, config.evaluate.scales, config.evaluate.flip
-        chosen = choose_precision(config.engine.precision, hardware(self.device), config.model.backbone)
+        asked = config.engine.precision
+        if asked == "fp16" and self.device.type == "cpu":  # a GPU's run, looked at on a laptop
+            asked = "fp32"
+        chosen = choose_precision(asked, hardware(self.device), config.model.backbone)
         self._half = HALF.get(chosen)
 
     @property
@@ -133,7 +139,7 @@ def load(path: str | Path, stage: str | None = None, device: str | torch.device 
     """Load the segmenter that a run has trained.
 
     Args:
-        path: a run's folder (its last finished stage), a stage's folder in it, or one checkpoint's.
+        path: a run's folder (its last finished stage), a stage's folder in it, one checkpoint's, or an exported file.
         stage: of a run, another stage than the last.
         device: the GPU if there is one, unless given.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cirn_dist.checkpoint.folder import MANIFEST, Checkpoint
-from cirn_dist.checkpoint.state import assert_classes, load_component
+from cirn_dist.checkpoint.state import assert_classes, load_tensors
 from cirn_dist.config.schema import Config
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.run_sets.label_space import run_space
@@ -38,11 +40,20 @@ def segmenter_of(config: Config, *, world: int, with_acm: bool, pretrained: bool
     return convert(segmenter, norm)
 
 
-def trained(checkpoint: Checkpoint, config: Config, device: torch.device, *, world: int = 1) -> Segmenter:
-    """Build the segmenter that a checkpoint holds, on the device, for inference."""
-    with_acm = any(key.startswith("acm.") for key in checkpoint.read("segmenter"))
+def trained(
+    weights: Mapping[str, Tensor], config: Config, device: torch.device, *, where: Path, world: int = 1
+) -> Segmenter:
+    """Build the segmenter of these weights, on the device, for inference.
+
+    Args:
+        where: they are from.
+
+    Raises:
+        CheckpointError: they are of another network than the configuration's.
+    """
+    with_acm = any(key.startswith("acm.") for key in weights)
     segmenter = segmenter_of(config, world=world, with_acm=with_acm)
-    load_component(segmenter, checkpoint, "segmenter")
+    load_tensors(segmenter, weights, where=where, what="segmenter")
     return segmenter.to(memory_format=torch.channels_last).to(device).eval().requires_grad_(False)
 
 

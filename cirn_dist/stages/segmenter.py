@@ -35,7 +35,8 @@ def build_segmenter(run: Run, *, with_acm: bool, pretrained: bool = False) -> Se
 
 def load_segmenter(run: Run, stage: str) -> Segmenter:
     """Build the segmenter a finished stage has trained, on the device, for inference."""
-    return trained(run.finished(stage), run.config, run.runtime.device, world=run.runtime.world)
+    checkpoint, runtime = run.finished(stage), run.runtime
+    return trained(checkpoint.read("segmenter"), run.config, runtime.device, where=checkpoint.path, world=runtime.world)
 
 
 def initial_segmenter(

@@ -1,0 +1,117 @@
+"""A trained network as one file: its weights, and in the file's own words all that is needed to use them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import save
+
+from cirn_dist import __version__
+from cirn_dist.config.load import dump
+from cirn_dist.data.run_sets.label_space import settled
+from cirn_dist.files import atomic, replace_text
+from cirn_dist.inference.find import FORMAT, VERSION
+from cirn_dist.inference.load import TrainedSegmenter, load
+from cirn_dist.inference.pictures import Pixels
+from cirn_dist.rundir.results import FILE_NAME as RESULTS
+from cirn_dist.rundir.results import read_results
+
+
+def export(net: TrainedSegmenter, out: Path) -> Path:
+    """Write a network into a .safetensors file that `load` reads anywhere, a model card beside it; returns the card.
+
+    The file's metadata has its classes, palette, the input its weights expect, the run's configuration, and the stage
+    and checkpoint it is of; paths of the machine are left out.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    config = settled(net.config)
+    domain = {"raw": None, "score_raw": None}
+    data = config.data.model_copy(
+        update={"source": config.data.source.model_copy(update=domain), "packed": None}
+        | {"target": config.data.target.model_copy(update=domain)}
+    )
+    translate = config.translate.model_copy(update={"method": "cyclegan", "shards": None})
+    model = config.model.model_copy(update={"weights": None, "segmenter": None})
+    portable = config.model_copy(update={"data": data, "model": model, "translate": translate})
+    expects = net.network.backbone.normalisation
+    said = {
+        FORMAT: VERSION,
+        "version": __version__,
+        "stage": net.stage,
+        "checkpoint": net.fingerprint,
+        "classes": json.dumps(net.classes),
+        "palette": json.dumps(net.palette),
+        "input": json.dumps({"range": [-1, 1], "mean": expects.mean, "std": expects.std, "bgr": expects.bgr}),
+        "size": json.dumps(net.size),
+        "config": dump(portable),
+    }
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in net.network.state_dict().items()}
+    with atomic(out) as file:
+        file.write(save(tensors, metadata=said))
+    card = out.with_suffix(".md")
+    replace_text(card, model_card(net, out))
+    return card
+
+
+def difference(net: TrainedSegmenter, out: Path, image: Pixels) -> tuple[float, float]:
+    """Read an exported file again and compare both networks on an image.
+
+    Returns:
+        The share of pixels whose class differs, and the largest difference of confidence.
+    """
+    one, other = net.predict(image), load(out, device=net.device).predict(image)
+    return float((one.ids != other.ids).mean()), float(np.abs(one.confidence - other.confidence).max())
+
+
+def model_card(net: TrainedSegmenter, out: Path) -> str:
+    """Return what a reader must know of the network, as Markdown."""
+    config = net.config
+    source, target = config.data.source, config.data.target
+    lines = [
+        f"# {out.stem}",
+        "",
+        f"A segmentation network, DeepLab-v2 on {config.model.backbone}, of stage `{net.stage}` of the run "
+        f"`{config.name}` (seed {config.seed}), by cirn_dist {__version__}; checkpoint `{net.fingerprint[:12]}`.",
+        "",
+        "```python",
+        "import cirn_dist",
+        "",
+        f'found = cirn_dist.load("{out.name}").predict("photo.jpg")',
+        "```",
+        "",
+        f"- **Trained on** labelled images of `{source.recipe}` ({source.split}) and unlabelled ones of "
+        f"`{target.recipe}` ({target.split}), seen at {net.size[0]}x{net.size[1]}.",
+        f"- **Classes**: {', '.join(net.classes)}.",
+        f"- **Scores**: {_scores(net)}",
+        f"- **Started from**: {_start(net)}",
+        "- **Input**: 8-bit RGB of any size; the file has the normalisation. **Output**: a class and its probability "
+        "for each pixel.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _scores(net: TrainedSegmenter) -> str:
+    run = net.checkpoint.parents[2] if len(net.checkpoint.parents) > 2 else net.checkpoint
+    if not (run / RESULTS).is_file():
+        return "none are recorded beside it."
+    results = read_results(run)
+    row = next((row for row in results.rows if row.stage == net.stage and row.miou is not None), None)
+    if row is None:
+        return "none are recorded beside it."
+    target = net.config.data.target
+    images = "" if results.images is None else f", {results.images:,} images"
+    return f"{100 * (row.miou or 0):.1f} % mIoU on `{target.recipe}` ({target.score_split}{images}), one seed."
+
+
+def _start(net: TrainedSegmenter) -> str:
+    model = net.config.model
+    if model.segmenter is not None:
+        return "weights of another project, imported; their licence holds for these, too."
+    if model.weights == "imagenet":
+        return "torchvision's ImageNet weights; ImageNet is for non-commercial research."
+    return "random weights." if model.weights is None else "a file of weights; its licence holds for these, too."
