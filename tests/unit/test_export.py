@@ -36,11 +36,8 @@ def test_the_file_alone_is_the_network(run: Path, tmp_path: Path, cirn_dist: Com
     assert done.returncode == 0, done.stderr
     assert "the same class at every pixel" in done.stdout
     before, after = load(run), load(file)
-    assert (after.stage, after.classes, after.palette, after.size) == (
-        "adapt",
-        *(before.classes, before.palette),
-        (48, 40),
-    )
+    assert (after.stage, after.size) == ("adapt", (48, 40))
+    assert (after.classes, after.palette) == (before.classes, before.palette)
     assert after.fingerprint == before.fingerprint
     for seed in range(3):
         one, other = before.predict(noise(seed)), after.predict(noise(seed))
