@@ -46,13 +46,13 @@ def read_images(shards: ShardSet, indices: Sequence[int], batch: int, device: to
         except CorruptSample as error:
             raise shards.corrupt(index, error.what, shards.image_field) from error
         if arrays and (len(arrays) == batch or array.shape != arrays[0].shape):
-            yield Images(shards, places, samples, _pixels(arrays, device))
+            yield Images(shards, places, samples, to_tensor(arrays, device))
             places, samples, arrays = [], [], []
         places.append(index)
         samples.append(sample)
         arrays.append(array)
     if arrays:
-        yield Images(shards, places, samples, _pixels(arrays, device))
+        yield Images(shards, places, samples, to_tensor(arrays, device))
 
 
 def batches(shards: ShardSet, size: int) -> list[range]:
@@ -90,6 +90,7 @@ def to_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(scaled.permute(1, 2, 0).cpu().numpy())
 
 
-def _pixels(arrays: Sequence[npt.NDArray[np.uint8]], device: torch.device) -> Tensor:
+def to_tensor(arrays: Sequence[npt.NDArray[np.uint8]], device: torch.device) -> Tensor:
+    """Return RGB images of one size, each (H, W, 3) uint8, as a network takes them: float32 (N, 3, H, W) in [-1, 1]."""
     stacked = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).to(device)
     return stacked.float().div_(127.5).sub_(1.0).contiguous()

@@ -12,11 +12,12 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from cirn_dist.data.images import to_tensor
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.inference.find import find
 from cirn_dist.inference.logits import predict
 from cirn_dist.inference.network import trained
-from cirn_dist.inference.pictures import Picture, Pixels, as_pixels, input_size, scaled, to_tensor
+from cirn_dist.inference.pictures import Picture, Pixels, as_pixels, input_size, scaled
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.resizing import resize
 from cirn_dist.precision import HALF, choose_precision, hardware

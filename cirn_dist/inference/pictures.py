@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -92,9 +91,3 @@ def scaled(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
-
-
-def to_tensor(images: list[Pixels], device: torch.device) -> Tensor:
-    """Return images of one size as a network takes them: float32 (N, 3, H, W) in [-1, 1]."""
-    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device)
-    return stacked.float().div_(127.5).sub_(1.0).contiguous()
