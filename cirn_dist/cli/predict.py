@@ -33,11 +33,10 @@ def predict(
 ) -> None:
     """Predict the classes of images of any size; exit 1 if one could not be read, the others are done."""
     from cirn_dist.display.shards import counting
-    from cirn_dist.inference.files import assert_free, jobs, predict_files
+    from cirn_dist.inference.files import KINDS, assert_free, jobs, predict_files
     from cirn_dist.inference.load import load
 
-    chosen = {"ids": ids, "colour": colour, "overlay": overlay, "confidence": confidence}
-    kinds = [kind for kind, wanted in chosen.items() if wanted]
+    kinds = [kind for kind, wanted in zip(KINDS, (ids, colour, overlay, confidence), strict=True) if wanted]
     if not kinds:
         raise ConfigError("nothing would be written", fix="leave one of --ids, --colour, --overlay, --confidence")
     todo = jobs(images)

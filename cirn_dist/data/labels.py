@@ -172,3 +172,12 @@ def mapping(source: LabelSpace, target: LabelSpace, names: Mapping[str, str] | N
     if (table == IGNORE).all():
         raise ConfigError(f"{source.name} and {target.name} have no class in common", fix="name them in map_labels")
     return table
+
+
+def translation(source: LabelSpace, target: LabelSpace, names: Mapping[str, str] | None = None) -> UInt8Array | None:
+    """Return the table of `mapping`; None where train ids mean the same in both and no name is given.
+
+    Raises:
+        ConfigError: as `mapping`.
+    """
+    return None if source.is_same(target) and not names else mapping(source, target, names)

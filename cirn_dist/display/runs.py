@@ -15,8 +15,7 @@ from rich.text import Text
 from cirn_dist.display.tables import percent, results_table
 from cirn_dist.display.terminal import Listing, duration
 from cirn_dist.errors import CirnError
-from cirn_dist.rundir.metrics import FILE_NAME as METRICS
-from cirn_dist.rundir.metrics import Metrics, read_metrics
+from cirn_dist.rundir.metrics import Metrics
 from cirn_dist.rundir.results import FILE_NAME as RESULTS
 from cirn_dist.rundir.results import read_results
 from cirn_dist.rundir.settings import CONFIG
@@ -85,11 +84,10 @@ def run_view(run: Path) -> tuple[Status, RenderableType]:
     """Return how far a run is, and a view of it: stage, pace, remaining time, losses, alarms, pictures, scores."""
     found = status(run)
     parts: list[RenderableType] = [Text(str(run), style="bold"), Text(str(found))]
-    log = read_metrics(run / found.name / METRICS) if (run / found.name / METRICS).is_file() else []
-    if log and found.iterations:
+    if found.last is not None:
         bar = Table.grid(padding=(0, 2, 0, 0))
-        bar.add_row(ProgressBar(total=found.iterations, completed=found.iteration, width=40), _pace(log[-1], found))
-        parts += [bar, _losses(log[-1])]
+        bar.add_row(ProgressBar(total=found.iterations, completed=found.iteration, width=40), _pace(found.last, found))
+        parts += [bar, _losses(found.last)]
     for alarm in read_alarms(run):
         parts.append(Text(f"iteration {alarm.iteration:,}: {alarm.message}", style="red"))
     pictures = sorted((run / PROGRESS).glob("*.png"))

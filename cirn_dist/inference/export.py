@@ -29,11 +29,11 @@ def export(net: TrainedSegmenter, out: Path) -> Path:
         DataError: it cannot be written.
     """
     config = settled(net.config)
-    domain = {"raw": None, "score_raw": None}
-    data = config.data.model_copy(
-        update={"source": config.data.source.model_copy(update=domain), "packed": None}
-        | {"target": config.data.target.model_copy(update=domain)}
-    )
+    domains = {
+        name: getattr(config.data, name).model_copy(update={"raw": None, "score_raw": None})
+        for name in ("source", "target")
+    }
+    data = config.data.model_copy(update=domains | {"packed": None})
     translate = config.translate.model_copy(update={"method": "cyclegan", "shards": None})
     model = config.model.model_copy(update={"weights": None, "segmenter": None})
     portable = config.model_copy(update={"data": data, "model": model, "translate": translate})

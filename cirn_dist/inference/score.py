@@ -6,25 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from cirn_dist.data.images import batches, read_images
-from cirn_dist.data.labels import mapping
+from cirn_dist.data.images import batches
+from cirn_dist.data.labels import translation
 from cirn_dist.data.pack.pack import Progress, pack
 from cirn_dist.data.pack.recipes import load_recipe
 from cirn_dist.data.run_sets.label_space import setting
 from cirn_dist.data.shards.shardset import ShardSet, packed_at
 from cirn_dist.data.workers.pool import processors
-from cirn_dist.errors import DataError
+from cirn_dist.errors import ConfigError, DataError
+from cirn_dist.inference.adabn import adabn as renormalised
+from cirn_dist.inference.adabn import adabn_groups
 from cirn_dist.inference.iou import count, pixel_accuracy, scores
 from cirn_dist.inference.load import TrainedSegmenter
 from cirn_dist.inference.logits import predict
-from cirn_dist.models.deeplab import Segmenter
-from cirn_dist.models.norm import reestimate_statistics
 from cirn_dist.rundir.results import Scores
-from cirn_dist.seeds import permutation
 
 
 class Evaluation(BaseModel):
@@ -106,17 +104,25 @@ def score(
     Args:
         adabn: with the BatchNorm statistics of the set's images (`evaluate.adabn_images` of them, drawn by the seed).
         scales, flip: what to average over; as the run does by default.
-        map_labels: the set's class -> the network's, where they are called otherwise.
+        map_labels: the set's class -> the network's, where they are called otherwise; {} where equal names are enough.
 
     Raises:
         ConfigError: the set's classes are others, and are not mapped.
     """
     settings = net.config.evaluate
     assert labelled.label_space is not None
-    table = None
-    if map_labels or not labelled.label_space.is_same(net.space):
-        table = mapping(labelled.label_space, net.space, map_labels)
-    network = _with_statistics_of(net, labelled) if adabn else net.network
+    if map_labels is None and not labelled.label_space.is_same(net.space):
+        theirs, ours = labelled.label_space.beside(net.space), net.space.beside(labelled.label_space)
+        what = f"its labels are {theirs}'s, the network's {ours}'s"
+        fix = (
+            "translate them: --map CLASS=CLASS, the set's = the network's; classes of equal names follow by themselves"
+        )
+        raise ConfigError(what, where=labelled.path, fix=fix)
+    table = translation(labelled.label_space, net.space, map_labels)
+    network = net.network
+    if adabn:
+        drawn = adabn_groups(labelled, settings, net.config.seed)
+        network = renormalised(network, labelled, drawn, batch=settings.batch, device=net.device)
 
     def logits(pixels: Tensor) -> Tensor:
         chosen, mirrored = net.scales if scales is None else scales, net.flip if flip is None else flip
@@ -148,14 +154,3 @@ def score(
         confusion=counts.tolist(),
         adabn=adabn,
     )
-
-
-def _with_statistics_of(net: TrainedSegmenter, shards: ShardSet) -> Segmenter:
-    settings = net.config.evaluate
-    chosen = permutation(len(shards), net.config.seed, "adabn")[: settings.adabn_images].tolist()
-    groups = [chosen[start : start + settings.batch] for start in range(0, len(chosen), settings.batch)]
-    with torch.inference_mode():
-        pixels = (
-            images.pixels for group in groups for images in read_images(shards, group, settings.batch, net.device)
-        )
-        return reestimate_statistics(net.network, pixels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.errors import CheckpointError
+from cirn_dist.files import file_sha256
 from cirn_dist.models.backbones import BEYOND_FEATURES, build_backbone
 from cirn_dist.models.classifier import Classifier
 from cirn_dist.models.deeplab import Segmenter
@@ -66,7 +66,7 @@ def import_file(file: Path, out: Path, *, backbone: str, space: LabelSpace) -> I
     kept |= {name: tensor for name, tensor in state.items() if name.startswith("acm.attention.") and parts[2].tensors}
     description = {"backbone": backbone, "label_space": space.name if parts[1].tensors else ""}
     description["classes"] = ", ".join(space.classes) if parts[1].tensors else ""
-    _save(kept, out, description | {"source": file.name, "sha256": _sha256(file)})
+    _save(kept, out, description | {"source": file.name, "sha256": file_sha256(file)})
     return Imported(out, backbone, space.name, tuple(parts), tuple(name for name in state if name not in kept))
 
 
@@ -128,8 +128,3 @@ def _save(tensors: Mapping[str, Tensor], out: Path, description: dict[str, str])
         raise CheckpointError(f"cannot be written ({error.strerror})", where=out) from error
     finally:
         building.unlink(missing_ok=True)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

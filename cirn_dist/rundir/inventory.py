@@ -13,7 +13,7 @@ from cirn_dist.checkpoint.store import Store, step_of
 from cirn_dist.config.yamlfile import read_mapping
 from cirn_dist.errors import CheckpointError, DataError
 from cirn_dist.rundir.saves import read_saves
-from cirn_dist.rundir.settings import CONFIG
+from cirn_dist.rundir.settings import CONFIG, assert_run
 
 
 class Entry(BaseModel):
@@ -103,8 +103,7 @@ def contents(run: Path, stage: str | None = None, step: int | None = None) -> li
 
 def _stores(run: Path, stage: str | None) -> list[tuple[str, Store]]:
     """Return the stages that have checkpoints, in the order in which they were begun, with their stores."""
-    if not (run / CONFIG).is_file():
-        raise DataError("no run was begun here", where=run, fix="give the folder of a run")
+    assert_run(run)
     engine = read_mapping(run / CONFIG)["engine"]
     names = [path.parent.name for path in run.glob("*/checkpoints")]
     names.sort(key=lambda name: ((run / name / "checkpoints").stat().st_ctime_ns, name))

@@ -16,11 +16,11 @@ from cirn_dist.checkpoint.folder import Checkpoint
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.config.load import recorded
 from cirn_dist.data.shards.shardset import INDEX, ShardSet, packed_at
-from cirn_dist.errors import CirnError, DataError
+from cirn_dist.errors import CirnError
 from cirn_dist.rundir.made import Made, read_made
 from cirn_dist.rundir.overrides import Override, overrides
 from cirn_dist.rundir.parents import IMPORTED
-from cirn_dist.rundir.settings import CONFIG
+from cirn_dist.rundir.settings import CONFIG, assert_run
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _ROLES = {"parent": "made from", "target": "target images"}
@@ -69,8 +69,7 @@ def provenance(folder: Path) -> Node:
     Raises:
         DataError: no run there.
     """
-    if not (folder / CONFIG).is_file():
-        raise DataError("no run was begun here", where=folder, fix="give the folder of a run")
+    assert_run(folder)
     return _Provenance(folder).tree()
 
 

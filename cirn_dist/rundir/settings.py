@@ -15,7 +15,7 @@ from cirn_dist.chain import stages
 from cirn_dist.checkpoint.store import UNFINISHED
 from cirn_dist.config.load import dump, followed, parse, recorded
 from cirn_dist.config.schema import Config, flatten, marked, within
-from cirn_dist.errors import ConfigError
+from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.files import PARTIAL, atomic, digest, read_json, write_json, writing_into
 from cirn_dist.rundir.made import FILE_NAME as MADE
 from cirn_dist.rundir.standing import Standing, Verdict, is_begun
@@ -23,6 +23,16 @@ from cirn_dist.rundir.standing import Standing, Verdict, is_begun
 CONFIG, DATA, CHANGES, FACTS = "config.yaml", "data.json", "changes.jsonl", "run.json"
 
 NOT_BINDING = frozenset(marked("not binding"))
+
+
+def assert_run(folder: Path) -> None:
+    """Check that a run was begun in a folder.
+
+    Raises:
+        DataError: none was.
+    """
+    if not (folder / CONFIG).is_file():
+        raise DataError("no run was begun here", where=folder, fix="give the folder of a run")
 
 
 def binding(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,10 @@ from cirn_dist.checkpoint.folder import read_state, verify_sizes
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.config.load import parse, recorded
 from cirn_dist.data.shards.shardset import INDEX
-from cirn_dist.errors import DataError
 from cirn_dist.rundir.lock import holder_of
 from cirn_dist.rundir.metrics import FILE_NAME as METRICS
-from cirn_dist.rundir.metrics import read_metrics
-from cirn_dist.rundir.settings import CONFIG, DATA
+from cirn_dist.rundir.metrics import Metrics, read_metrics
+from cirn_dist.rundir.settings import CONFIG, DATA, assert_run
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,8 @@ class Status:
     Attributes:
         finished, all: stages.
         name, stage: name and title of the one that is on, or comes next; empty where all are finished.
-        iteration, iterations: that it has logged, and will train; 0 where it trains nothing or has not begun.
+        last: what it has logged last; None where it trains nothing or has logged nothing.
+        iterations: that it will train; 0 where it trains nothing.
         works: the process that works in the folder, as "process 12 on host"; None where there is none.
     """
 
@@ -32,9 +32,14 @@ class Status:
     all: int
     name: str = ""
     stage: str = ""
-    iteration: int = 0
+    last: Metrics | None = None
     iterations: int = 0
     works: str | None = None
+
+    @property
+    def iteration(self) -> int:
+        """The iteration that it has logged last, 0 for none."""
+        return 0 if self.last is None else self.last.iteration
 
     def __str__(self) -> str:
         if not self.stage:
@@ -52,8 +57,7 @@ def status(run: Path) -> Status:
     Raises:
         DataError: no run was begun there.
     """
-    if not (run / CONFIG).is_file():
-        raise DataError("no run was begun here", where=run, fix="give the folder of a run")
+    assert_run(run)
     chain = stages(parse(recorded(run / CONFIG), where=CONFIG))
     holder = holder_of(run)
     works = None if holder is None else f"process {holder.pid} on {holder.host}"
@@ -61,13 +65,13 @@ def status(run: Path) -> Status:
     if not left:
         return Status(len(chain), len(chain), works=works)
     file = run / left[0].name / METRICS
-    iteration = read_metrics(file)[-1:] if file.is_file() else []
+    logged = read_metrics(file) if file.is_file() else []
     return Status(
         len(chain) - len(left),
         len(chain),
         left[0].name,
         left[0].title.strip(),
-        iteration[0].iteration if iteration else 0,
+        logged[-1] if logged else None,
         left[0].iterations or 0,
         works,
     )

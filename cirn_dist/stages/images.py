@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cirn_dist.data.labels import mapping
+from cirn_dist.data.labels import translation
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
 
@@ -31,6 +31,4 @@ def relabelling(run: Run, shards: ShardSet, domain: str) -> npt.NDArray[np.uint8
         ConfigError: map_labels names a class that there is not.
     """
     names = getattr(run.config.data, domain).map_labels
-    if shards.label_space is None or (shards.label_space.is_same(run.labels) and not names):
-        return None
-    return mapping(shards.label_space, run.labels, names)
+    return None if shards.label_space is None else translation(shards.label_space, run.labels, names)

@@ -219,3 +219,18 @@ def test_a_real_photograph(net: TrainedSegmenter) -> None:
     laid = np.asarray(found.overlay(file)).astype(int)
     apart = 0.55 * np.asarray(found.coloured()) + 0.45 * np.asarray(Image.open(file).convert("RGB"))
     assert np.abs(laid - apart).max() <= 0.5
+
+
+def test_labels_of_other_classes_are_translated_only_where_that_is_asked_for(
+    run: Path, net: TrainedSegmenter, tmp_path: Path
+) -> None:
+    """Cityscapes' ids 0 and 1 are road and sidewalk, CamVid's sky and building: read as such, nobody would know."""
+    for kind, pixels in (("images", np.zeros((40, 48, 3), np.uint8)), ("labels", np.zeros((40, 48), np.uint8))):
+        (tmp_path / "raw/val" / kind).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / f"raw/val/{kind}/a.png")
+    of_cityscapes = {"label_space": "cityscapes19"}
+    found = open_set(net, tmp_path / "raw", tmp_path / "set", recipe="folder", split="val", options=of_cityscapes)
+    with pytest.raises(ConfigError, match="its labels are cityscapes19's, the network's camvid11's; translate them"):
+        score(net, found)
+    counts = np.array(score(net, found, map_labels={}).confusion)
+    assert counts[net.classes.index("road")].sum() == counts.sum() == 40 * 48

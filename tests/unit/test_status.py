@@ -10,6 +10,7 @@ from conftest import Command
 
 from cirn_dist.errors import DataError
 from cirn_dist.rundir.lock import RunLock
+from cirn_dist.rundir.metrics import metrics
 from cirn_dist.rundir.status import Status, status
 
 BEGUN = Path(__file__).with_name("begun_before") / "run.tar.xz"  # killed at step 2 of 3 of the source stage
@@ -69,9 +70,9 @@ def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path: Path, cirn_
 
 def test_the_words() -> None:
     assert str(Status(11, 11)) == "finished: all 11 stages"
-    assert str(Status(3, 11, "translate", "CycleGAN", 40_000, 100_000, "process 7 on node1")) == (
-        "running (process 7 on node1): CycleGAN, iteration 40,000 of 100,000; 3 of 11 stages finished"
-    )
+    assert str(
+        Status(3, 11, "translate", "CycleGAN", metrics(40_000, 40_000, 5.0, {}), 100_000, "process 7 on node1")
+    ) == ("running (process 7 on node1): CycleGAN, iteration 40,000 of 100,000; 3 of 11 stages finished")
 
 
 def test_a_run_of_settings_that_are_no_more_still_has_a_report(begun: Path, cirn_dist: Command) -> None:

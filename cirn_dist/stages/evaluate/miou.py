@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from cirn_dist.data.images import batches, read_images
+from cirn_dist.data.images import batches
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
+from cirn_dist.inference.adabn import adabn as renormalised
+from cirn_dist.inference.adabn import adabn_groups
 from cirn_dist.inference.iou import Confusion, scores
 from cirn_dist.inference.iou import count as count_of
 from cirn_dist.inference.logits import predict
 from cirn_dist.models.deeplab import Segmenter
-from cirn_dist.models.norm import reestimate_statistics
 from cirn_dist.rundir.results import Scores
-from cirn_dist.seeds import permutation
 from cirn_dist.stages.images import each_ranks_groups, relabelling
 
 
@@ -59,17 +58,9 @@ def run_logits(run: Run, segmenter: Segmenter, pixels: Tensor) -> Tensor:
 def adabn(run: Run, segmenter: Segmenter, target: ShardSet) -> Segmenter:
     """Return the segmenter with the BatchNorm statistics of unlabelled target images (Li et al. 2016, AdaBN).
 
-    The baseline every adaptation method must beat: it trains nothing.
+    The baseline every adaptation method must beat: it trains nothing. Whole groups are dealt to ranks, so that the same
+    images share a batch on any number of them.
     """
-    runtime, settings = run.runtime, run.config.evaluate
-    chosen = permutation(len(target), run.config.seed, "adabn")[: settings.adabn_images].tolist()
-    groups = [chosen[start : start + settings.batch] for start in range(0, len(chosen), settings.batch)]
-
-    def pixels() -> Iterator[Tensor]:
-        # Whole groups are dealt to ranks, so that the same images share a batch on any number of them.
-        for group in each_ranks_groups(run, groups, "scoring with AdaBN"):
-            for images in read_images(target, group, settings.batch, runtime.device):
-                yield images.pixels
-
-    with torch.inference_mode():
-        return reestimate_statistics(segmenter, pixels())
+    settings = run.config.evaluate
+    groups = each_ranks_groups(run, adabn_groups(target, settings, run.config.seed), "scoring with AdaBN")
+    return renormalised(segmenter, target, groups, batch=settings.batch, device=run.runtime.device)
