@@ -24,19 +24,21 @@ from cirn_dist.chain import (
 )
 from cirn_dist.config.schema import Adapt, SegmenterTraining
 from cirn_dist.data.shards.shardset import ShardSet
+from cirn_dist.engine.loop import Training, fit
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import ConfigError, DataError, nearest
 from cirn_dist.rundir.made import made_in
 from cirn_dist.rundir.results import Control, Results, Row, read_results, write_results
-from cirn_dist.stages.adapt.train import adapt
+from cirn_dist.stages.adapt.train import adaptation
 from cirn_dist.stages.domains import Domains, open_domains
 from cirn_dist.stages.evaluate.scoring import StageScores, score_stage, write_cir_panels
+from cirn_dist.stages.segmenter import finished_segmenter
 from cirn_dist.stages.self_train.pseudo_label import pseudo_label
-from cirn_dist.stages.self_train.train import self_train
-from cirn_dist.stages.source import train_supervised
+from cirn_dist.stages.self_train.train import self_training
+from cirn_dist.stages.source import supervised
 from cirn_dist.stages.translate.quality import measure_quality
 from cirn_dist.stages.translate.render import render
-from cirn_dist.stages.translate.train import translate
+from cirn_dist.stages.translate.train import translation
 
 
 def run_pipeline(run: Run, until: str | None = None) -> Results:
@@ -78,48 +80,50 @@ class _Walk:
         source, target, scored = self.domains.source, self.domains.target, self.domains.scored
         self.finish("data", f"{len(source):,} source, {len(target):,} target images")
 
-        def supervised(stage: str, images: ShardSet, settings: SegmenterTraining) -> None:
-            self.train(stage, lambda: train_supervised(run, stage, images, settings, scored), source=images)
+        def plain(stage: str, images: ShardSet, settings: SegmenterTraining) -> None:
+            self.train(stage, lambda: supervised(run, stage, images, settings, scored), source=images)
 
         def adversarial(stage: str, settings: Adapt) -> None:
-            self.train(stage, lambda: adapt(run, stage, cir, target, settings, scored), source=cir, target=target)
+            self.train(stage, lambda: adaptation(run, stage, cir, target, settings, scored), source=cir, target=target)
 
-        supervised("source", source, config.source)
+        plain("source", source, config.source)
         if config.controls and has_source_control(config):
-            supervised("source_control", source, config.cir)
+            plain("source_control", source, config.cir)
         cir = self.intermediate() if config.with_cir else source
         if config.with_cir:
-            supervised("cir", cir, config.cir)
+            plain("cir", cir, config.cir)
         if config.controls and adapts_from_cir(config):
-            supervised("cir_control", cir, cir_control(config))
+            plain("cir_control", cir, cir_control(config))
         adversarial("adapt", config.adapt)
         if config.controls:
             adversarial("adapt_control", adapt_control(config))
         for number in rounds(config):
             labelled = self.make(stage_in_round("pseudo_label", number), partial(pseudo_label, run, target, number))
-            work = partial(self_train, run, cir, labelled, number, scored)
-            self.train(stage_in_round("self_train", number), work, source=cir, target=labelled)
+            described = partial(self_training, run, cir, labelled, number, scored)
+            self.train(stage_in_round("self_train", number), described, source=cir, target=labelled)
         return self.results()
 
     def intermediate(self) -> ShardSet:
         """Walk stage 1; returns the CIR."""
         run, source, target = self.run, self.domains.source, self.domains.target
         if run.config.translate.method == "cyclegan":
-            work = partial(translate, run, source, target)
-            self.train("translate", work, scores=False, source=source, target=target)
+            self.train(
+                "translate", lambda: translation(run, source, target, *finished_segmenter(run, "source")),
+                scores=False, source=source, target=target,
+            )  # fmt: skip
         cir = self.make("render", lambda: render(run, source, target))
         measure_quality(run, source, target, cir)
         write_cir_panels(run, source, cir)
         return cir
 
-    def train(self, stage: str, work: Callable[[], None], *, scores: bool = True, **data: ShardSet) -> None:
+    def train(self, stage: str, describe: Callable[[], Training], *, scores: bool = True, **data: ShardSet) -> None:
         """Run a training stage unless it is finished, and score it; `data` are the sets it trains on."""
         run, note = self.run, ""
         with run.recording(stage):
             if run.is_trained(stage, self.iterations[stage]):
                 run.assert_made_of(stage, {name: shards.fingerprint for name, shards in data.items()})
             else:
-                work()
+                fit(describe(), run)
                 run.runtime.release()  # scoring needs the room
             if scores:
                 found = score_stage(run, stage, self.domains.target, self.domains.scored)

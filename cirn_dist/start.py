@@ -23,6 +23,7 @@ from cirn_dist.display.tables import results_table
 from cirn_dist.display.trackers import require
 from cirn_dist.engine.deepspeed import assert_usable
 from cirn_dist.engine.environment import circumstances
+from cirn_dist.engine.join import join
 from cirn_dist.engine.placement import described, left_behind, read_notes
 from cirn_dist.engine.replicas import assert_same_arithmetic, assert_same_facts
 from cirn_dist.engine.run import Run
@@ -65,7 +66,7 @@ def start(
     # First of all, so that a signal finds its handler while ranks still look for each other.
     with StopRequest(out / STOP, deadline=deadline) as stop:
         engine = config.engine
-        runtime = Runtime(
+        runtime = join(
             engine.precision,
             backbone=config.model.backbone,
             ranks=engine.ranks,

@@ -97,14 +97,14 @@ def bench_checkpoint(
 
     from cirn_dist.config.load import load
     from cirn_dist.display.progress import Progress
+    from cirn_dist.engine.join import join
     from cirn_dist.engine.run import Run
-    from cirn_dist.engine.runtime import Runtime
     from cirn_dist.engine.stop import StopRequest
     from cirn_dist.measure.saving import STAGE, bench_saves
     from cirn_dist.measure.tables import save_bench_table
 
     settings = load(config, overrides or [])
-    runtime = Runtime(settings.engine.precision, backbone=settings.model.backbone)
+    runtime = join(settings.engine.precision, backbone=settings.model.backbone)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=out) as folder:
         progress = Progress([(STAGE, STAGE)], quiet=True)

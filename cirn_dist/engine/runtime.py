@@ -17,16 +17,13 @@ from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cirn_dist.choices import AskedPrecision, Backend, Precision
-from cirn_dist.engine.arithmetic import choose_kernels
+from cirn_dist.choices import Backend, Precision
 from cirn_dist.engine.collect import assert_no_tensors, tensors_on_main
 from cirn_dist.engine.reductions import all_reduce, in_rank_order
-from cirn_dist.engine.tasks import ranks_of_tasks
 from cirn_dist.engine.traffic import Traffic
-from cirn_dist.engine.watchdog import HANG, Watchdog, record_collectives
-from cirn_dist.engine.world import assert_a_gpu_each, assert_no_other_engine, assert_world
+from cirn_dist.engine.watchdog import HANG, Watchdog
 from cirn_dist.errors import CirnError
-from cirn_dist.precision import HALF, choose_precision, hardware, uses_cuda
+from cirn_dist.precision import HALF
 
 T = TypeVar("T")
 
@@ -44,63 +41,41 @@ class Engine(Protocol):
 class Runtime:
     """One rank's view of the run: device, precision, rank, world, and the collectives stages need.
 
-    Built once per process, under `accelerate launch`, torchrun, srun, mpirun or as one plain process.
+    `join` builds it from the launcher; by itself it is one rank alone, for estimates.
 
     Args:
-        precision: what was asked for; `auto` leaves it to the launcher's setting, then to the hardware.
-        backbone: the segmenter's; some do not compute in every precision.
-        ranks: how many there must be; None takes the launcher's word.
-        folder: the run's; traces of a hang are written in its `hang/`.
-        start_timeout: seconds a collective may take while the ranks start.
+        precision: what it computes in.
         backend: who sums gradients over ranks, for all players.
         zero_stage: DeepSpeed's, where it is the backend.
-        deterministic: whether the same step has the same bits each time; on a GPU exact sums ask for it too.
-        tf32: whether convolutions of float32 may round what they multiply to 10 bits.
+        deterministic: whether the same step has the same bits each time.
+        folder: the run's; traces of a hang are written in its `hang/`.
+        start_timeout: seconds a collective may take while the ranks start.
         time_reductions: whether `traffic` measures what the gradients' all-reduces cost.
-
-    Raises:
-        ConfigError: the world is not the one that was asked for, there are fewer GPUs, or the precision does not exist
-            on this device.
     """
 
     def __init__(
         self,
-        precision: AskedPrecision = "auto",
+        device: torch.device,
+        precision: Precision,
         *,
-        backbone: str = "",
-        ranks: int | None = None,
-        folder: Path | None = None,
-        start_timeout: float = START_TIMEOUT,
+        rank: int = 0,
+        world: int = 1,
         backend: Backend = "ddp",
         zero_stage: int = 1,
         deterministic: bool = False,
-        tf32: bool = False,
+        folder: Path | None = None,
+        start_timeout: float = START_TIMEOUT,
         time_reductions: bool = False,
     ) -> None:
-        self.backend, self.zero_stage = backend, zero_stage
-        assert_no_other_engine(os.environ)
-        if ranks != 1:
-            os.environ.update(ranks_of_tasks(os.environ))
-        if uses_cuda():
-            assert_a_gpu_each(os.environ, torch.cuda.device_count())
-        if folder is not None:
-            record_collectives(folder / HANG)  # read from the environment when the process group is made
-        self.deterministic = deterministic or (backend == "exact" and uses_cuda())
-        choose_kernels(deterministic=self.deterministic, tf32=tf32)
-        # Device and process group alone: an Accelerator would keep every network it prepares until the process ends.
-        self.state = PartialState(cpu=not uses_cuda(), timeout=timedelta(seconds=start_timeout))
-        self.device: torch.device = self.state.device
-        self.rank: int = self.state.process_index
-        self.world: int = self.state.num_processes
-        self.precision: Precision = choose_precision(_or_launchers(precision), hardware(self.device), backbone)
-        self.dtype = torch.float64 if self.precision == "fp64" else torch.float32
+        self.device, self.precision, self.rank, self.world = device, precision, rank, world
+        self.backend, self.zero_stage, self.deterministic = backend, zero_stage, deterministic
+        self.dtype = torch.float64 if precision == "fp64" else torch.float32
         # Two numbers have one sum; of more, the order decides the last digit.
-        self.ordered = self.world > 2 and (self.deterministic or self.device.type == "cpu")
-        self.traffic = Traffic(self.device, in_rank_order if self.ordered else all_reduce) if time_reductions else None
+        self.ordered = world > 2 and (deterministic or device.type == "cpu")
+        self.traffic = Traffic(device, in_rank_order if self.ordered else all_reduce) if time_reductions else None
         self.engines: list[Engine] = []
         self.start_timeout = self._timeout = start_timeout
-        self.watchdog = Watchdog(self.rank, self.world, None if folder is None else folder / HANG)
-        assert_world(self.world, ranks)
+        self.watchdog = Watchdog(rank, world, None if folder is None else folder / HANG)
 
     @property
     def main(self) -> bool:
@@ -156,7 +131,8 @@ class Runtime:
 
     def barrier(self) -> None:
         """Wait for all ranks."""
-        self.state.wait_for_everyone()
+        if self.world > 1:
+            PartialState().wait_for_everyone()
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of a tensor over ranks; the tensor itself with one rank."""
@@ -222,14 +198,6 @@ class Runtime:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-def _or_launchers(precision: AskedPrecision) -> AskedPrecision:
-    """Return what was asked for; where that is `auto`, a half precision that the launcher was told of."""
-    told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision != "auto" or told not in ("fp16", "bf16"):
-        return precision
-    return "fp16" if told == "fp16" else "bf16"
 
 
 def lost_contact(error: RuntimeError) -> str | None:

@@ -39,6 +39,11 @@ def load_segmenter(run: Run, stage: str) -> Segmenter:
     return trained(checkpoint.read("segmenter"), run.config, runtime.device, where=checkpoint.path, world=runtime.world)
 
 
+def finished_segmenter(run: Run, stage: str) -> tuple[Segmenter, dict[str, str]]:
+    """Return the segmenter a finished stage has trained, for inference, and that stage's checkpoint as a parent."""
+    return load_segmenter(run, stage), {stage: str(run.finished(stage).path.relative_to(run.folder))}
+
+
 def initial_segmenter(
     run: Run, init: str, *, with_acm: bool, acm_start: str = "random"
 ) -> tuple[Segmenter, dict[str, str]]:

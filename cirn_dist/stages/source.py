@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from cirn_dist import losses
 from cirn_dist.config.schema import SegmenterTraining
 from cirn_dist.data.shards.shardset import ShardSet
-from cirn_dist.engine.loop import Training, fit
+from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Pass
 from cirn_dist.stages.evaluate.validation import validation
 from cirn_dist.stages.segmenter import initial_segmenter, predicted, segmenter_player, stream
 
 
-def train_supervised(
+def supervised(
     run: Run, name: str, images: ShardSet, settings: SegmenterTraining, labelled: ShardSet | None = None
-) -> None:
-    """Train a plain segmenter on one labelled domain (eq. 6 with C alone).
+) -> Training:
+    """Return the training of a plain segmenter on one labelled domain (eq. 6 with C alone).
 
     Args:
         labelled: target images it may be scored on while it trains.
@@ -33,7 +33,7 @@ def train_supervised(
         output = predicted(player, batch["source"])
         yield Pass({"seg": losses.supervision(output, batch["source"]["label"], focal_gamma=settings.focal_gamma)})
 
-    training = Training(
+    return Training(
         name,
         settings.iterations,
         players={"segmenter": player},
@@ -43,4 +43,3 @@ def train_supervised(
         parents=parents,
         validate=validation(run, name, segmenter, labelled),
     )
-    fit(training, run)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cirn_dist.engine.backends import build_player
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.reductions import Reduce, all_reduce, in_rank_order
+from cirn_dist.engine.join import join
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.step import Batch, Pass, train_step
 from cirn_dist.engine.traffic import Traffic
@@ -185,7 +186,7 @@ def _check_traffic(runtime: Runtime, reduce: Reduce) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    runtime = Runtime("fp32")
+    runtime = join("fp32")
     check_traffic(runtime)
     for backend in ("exact", "zero 0", "zero 1", "zero 2"):
         check_parity(runtime, backend)

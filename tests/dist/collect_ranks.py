@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cirn_dist.engine import collect
-from cirn_dist.engine.runtime import Runtime
+from cirn_dist.engine.join import join
 
 DTYPES = (torch.float32, torch.uint8, torch.float64, torch.bfloat16, torch.int64)
 
@@ -29,7 +29,7 @@ def of_rank(rank: int) -> dict[str, Tensor]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    runtime = Runtime("fp32")
+    runtime = join("fp32")
     expected = {name: tensor for rank in range(runtime.world) for name, tensor in of_rank(rank).items()}
     for buffer in (7 * runtime.world, 64 * 2**20):  # many pieces, one piece
         collect.BUFFER = buffer

@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from cirn_dist.engine.players import DdpPlayer
+from cirn_dist.engine.join import join
 from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.step import Batch, Pass, StepResult, train_step
 
@@ -111,7 +112,7 @@ def check_resumed(runtime: Runtime) -> bool:
 def main(folder: Path) -> None:
     """Do it all on the same ranks: starting processes is what takes the time."""
     torch.set_num_threads(1)
-    runtime = Runtime("fp32")
+    runtime = join("fp32")
     found: dict[str, Any] = {"world": runtime.world, "resumed": check_resumed(runtime)}
     runtime.ordered = False  # DDP has one hook, and here it counts
     for accumulation in (1, 2, 5):

@@ -59,7 +59,7 @@ import os, socket, sys
 import torch
 torch.set_num_threads(1)
 import torch.distributed as dist
-from cirn_dist.engine.runtime import Runtime
+from cirn_dist.engine.join import join
 
 codes = []
 for attempt in range(int(sys.argv[1])):
@@ -71,7 +71,7 @@ for attempt in range(int(sys.argv[1])):
         child = os.fork()
         if child == 0:
             os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank))
-            runtime = Runtime("fp32")
+            runtime = join("fp32")
             assert runtime.sum(torch.ones(1000)).tolist()[0] == 2
             print("done", flush=False)
             runtime.leave(0)

@@ -16,13 +16,15 @@ from cirn_dist.config.schema import Config
 from cirn_dist.data.pack.pack import pack
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.display.progress import Progress
+from cirn_dist.engine.join import join
+from cirn_dist.engine.loop import fit
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.stop import StopRequest
-from cirn_dist.stages.adapt.train import adapt
-from cirn_dist.stages.self_train.train import self_train
-from cirn_dist.stages.source import train_supervised
-from cirn_dist.stages.translate.train import translate
+from cirn_dist.stages.adapt.train import adaptation
+from cirn_dist.stages.segmenter import finished_segmenter
+from cirn_dist.stages.self_train.train import self_training
+from cirn_dist.stages.source import supervised
+from cirn_dist.stages.translate.train import translation
 
 STAGES = ("source", "translate", "adapt", "self_train")
 IMAGES = 8
@@ -69,7 +71,7 @@ def new_run(config: Config, folder: Path) -> Run:
     """Return a run that shows nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     engine = config.engine
-    runtime = Runtime(engine.precision, backend=engine.backend, deterministic=engine.deterministic, tf32=engine.tf32)
+    runtime = join(engine.precision, backend=engine.backend, deterministic=engine.deterministic, tf32=engine.tf32)
     return Run(config, folder, runtime, Progress(stage_titles(config), quiet=True), StopRequest(folder / "STOP"))
 
 
@@ -77,12 +79,12 @@ def trainer(stage: str, run: Run, images: Mapping[str, ShardSet]) -> Callable[[]
     """Return what trains a stage of the run; stage 1's frozen net of eq. 4 is trained for a step first."""
     source, target = images["source"], images["target"]
     if stage == "source":
-        return lambda: train_supervised(run, "source", source, run.config.source)
+        return lambda: fit(supervised(run, "source", source, run.config.source), run)
     if stage == "translate":
         once = run.config.source.model_copy(update={"iterations": 1})
-        train_supervised(run, "source", source, once)
+        fit(supervised(run, "source", source, once), run)
         run.runtime.release()
-        return lambda: translate(run, source, target)
+        return lambda: fit(translation(run, source, target, *finished_segmenter(run, "source")), run)
     if stage == "adapt":
-        return lambda: adapt(run, "adapt", source, target, run.config.adapt)
-    return lambda: self_train(run, source, target)
+        return lambda: fit(adaptation(run, "adapt", source, target, run.config.adapt), run)
+    return lambda: fit(self_training(run, source, target), run)

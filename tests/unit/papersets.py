@@ -10,8 +10,8 @@ from rawdata import labels, picture, png16, save
 from cirn_dist.chain import stage_titles
 from cirn_dist.config.load import load
 from cirn_dist.display.progress import Progress
+from cirn_dist.engine.join import join
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.stop import StopRequest
 
 CITYSCAPES_IDS = [7, 8, 11, 13, 17, 21, 23, 24, 26, 0]
@@ -56,4 +56,4 @@ def paper_run(folder: Path, *configs: str, size: tuple[int, int], overrides: tup
     small += [f"data.{domain}.size={list(size)}" for domain in ("source", "target")]
     config = load(str(file), [*small, *RANDOM_CAFFE, *overrides])
     progress = Progress(stage_titles(config), quiet=True)
-    return Run(config, folder / "run", Runtime("fp32"), progress, StopRequest(folder / "STOP"))
+    return Run(config, folder / "run", join("fp32"), progress, StopRequest(folder / "STOP"))

@@ -15,8 +15,8 @@ from cirn_dist.config.load import load
 from cirn_dist.config.schema import Config
 from cirn_dist.display.progress import Progress
 from cirn_dist.engine import loop
+from cirn_dist.engine.join import join
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.step import StepResult
 from cirn_dist.engine.stop import STOP, StopRequest
 
@@ -35,7 +35,7 @@ def stage_run(folder: Path, *overrides: str) -> Run:
     return Run(
         config,
         folder,
-        Runtime(config.engine.precision, deterministic=config.engine.deterministic),
+        join(config.engine.precision, deterministic=config.engine.deterministic),
         progress,
         StopRequest(folder / "STOP"),
     )

@@ -10,15 +10,16 @@ import torch
 from rawdata import save
 from stagerun import logged, stage_run
 
+from cirn_dist.engine.loop import fit
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import CheckpointError
 from cirn_dist.stages import segmenter as parts
-from cirn_dist.stages.adapt.train import adapt
+from cirn_dist.stages.adapt.train import adaptation
 from cirn_dist.stages.domains import open_domains
 from cirn_dist.stages.evaluate.miou import evaluate
 from cirn_dist.stages.segmenter import build_segmenter, initial_segmenter, load_segmenter
 from cirn_dist.stages.self_train.pseudo_label import pseudo_label
-from cirn_dist.stages.self_train.train import self_train
+from cirn_dist.stages.self_train.train import self_training
 
 SHORT = ("adapt.init=pretrained", "adapt.iterations=4", "self_train.iterations=4", "adapt.warmup=0",
          "adapt.augment.crop=null", "self_train.augment.crop=null")  # fmt: skip
@@ -44,9 +45,9 @@ def target_of(size: tuple[int, int], raw: Path) -> str:
 def test_targets_of_any_size_go_through_stages_2_and_3(size: tuple[int, int], tmp_path: Path) -> None:
     run = stage_run(tmp_path / "run", *SHORT, target_of(size, tmp_path / "raw"))
     domains = open_domains(run)
-    adapt(run, "adapt", domains.source, domains.target, run.config.adapt)
+    fit(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt), run)
     labels = pseudo_label(run, domains.target)
-    self_train(run, domains.source, labels)
+    fit(self_training(run, domains.source, labels), run)
     assert all_finite(run, "adapt")
     assert all_finite(run, "self_train")
     assert len(labels) == len(domains.target)
@@ -59,9 +60,9 @@ def test_images_whose_labels_are_all_ignored_train_nothing_and_break_nothing(
     run = stage_run(tmp_path, *SHORT)
     domains = open_domains(run)
     monkeypatch.setattr(parts, "relabelling", lambda *_: np.full(256, 255, np.uint8))
-    adapt(run, "adapt", domains.source, domains.target, run.config.adapt)
+    fit(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt), run)
     assert logged(run, "adapt")[-1]["losses"]["seg"] == 0
-    self_train(run, domains.source, pseudo_label(run, domains.target))
+    fit(self_training(run, domains.source, pseudo_label(run, domains.target)), run)
     assert logged(run, "self_train")[-1]["losses"]["pseudo"] == 0
     assert all_finite(run, "adapt")
     assert all_finite(run, "self_train")

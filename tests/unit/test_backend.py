@@ -10,7 +10,7 @@ from conftest import Command
 
 from cirn_dist.config.load import load
 from cirn_dist.engine.deepspeed import assert_usable
-from cirn_dist.engine.runtime import Runtime
+from cirn_dist.engine.join import join
 from cirn_dist.errors import ConfigError
 
 
@@ -21,7 +21,7 @@ def test_zero_3_is_refused_with_the_reason() -> None:
 
 
 def test_a_machine_without_deepspeed_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime = Runtime("fp32", backend="deepspeed")
+    runtime = join("fp32", backend="deepspeed")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"deepspeed is not installed; pip install 'cirn-dist\[deepspeed\]'"):
         assert_usable(runtime)

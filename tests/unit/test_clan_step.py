@@ -20,7 +20,7 @@ from cirn_dist import losses
 from cirn_dist.engine.loop import Training
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.discriminators import PixelDiscriminator
-from cirn_dist.stages.adapt import train as adapt_module
+from cirn_dist.stages.adapt.train import adaptation
 from cirn_dist.stages.domains import open_domains
 
 Array = npt.NDArray[np.float64]
@@ -106,12 +106,8 @@ def clans_values(features: tuple[Array, Array], labels: npt.NDArray[np.int64], s
 def clan(tmp_path_factory: pytest.TempPathFactory) -> Training:
     """What stage 2 hands to the loop under the preset, on the lineage's network with its random start."""
     run = paper_run(tmp_path_factory.mktemp("clan"), "gta5_cityscapes", "presets/clan", size=(WIDTH, HEIGHT))
-    caught: list[Training] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adapt_module, "fit", lambda training, _: caught.append(training))
-        domains = open_domains(run)
-        adapt_module.adapt(run, "adapt", domains.source, domains.target, run.config.adapt)
-    return caught[0]
+    domains = open_domains(run)
+    return adaptation(run, "adapt", domains.source, domains.target, run.config.adapt)
 
 
 def test_the_five_values_of_clans_step(clan: Training) -> None:

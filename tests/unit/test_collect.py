@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from cirn_dist.engine.join import join
 from cirn_dist.engine.runtime import Runtime
 
 
@@ -21,7 +22,7 @@ class Found:
 
 @pytest.fixture
 def runtime() -> Runtime:
-    return Runtime("fp32")
+    return join("fp32")
 
 
 @pytest.mark.parametrize(

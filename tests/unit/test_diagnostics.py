@@ -9,9 +9,10 @@ import pytest
 import torch
 from stagerun import logged, stage_run
 
+from cirn_dist.engine.loop import fit
 from cirn_dist.models.deeplab import SegOutput
 from cirn_dist.stages.adapt.diagnostics import LEVELS, disagreement, discriminator_probabilities
-from cirn_dist.stages.adapt.train import adapt
+from cirn_dist.stages.adapt.train import adaptation
 from cirn_dist.stages.domains import open_domains
 
 
@@ -38,7 +39,7 @@ def test_without_acm_nothing_disagrees() -> None:
 def test_they_are_logged_beside_the_losses(k: int, tmp_path: Path) -> None:
     run = stage_run(tmp_path, f"model.acm.k={k}", "adapt.init=pretrained", "adapt.iterations=8")
     domains = open_domains(run)
-    adapt(run, "adapt", domains.source, domains.target, run.config.adapt)
+    fit(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt), run)
     for line in logged(run, "adapt"):
         assert set(line["losses"]) == {"seg", "adv", "weight", "d"}
         observed = line["observed"]

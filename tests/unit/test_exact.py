@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cirn_dist.engine.exact import LARGEST, RESOLUTION, ExactPlayer
-from cirn_dist.engine.runtime import Runtime
+from cirn_dist.engine.join import join
 from cirn_dist.engine.step import Batch, Pass, train_step
 
 
@@ -19,7 +19,7 @@ def stepped(inputs: list[Tensor]) -> tuple[Tensor, list[str]]:
     """Return what one step of rate 1 from zero weights does: minus the mean gradient, and who was skipped."""
     net = nn.Linear(inputs[0].shape[1], 1, bias=False)
     nn.init.zeros_(net.weight)
-    runtime = Runtime("fp32", backend="exact")
+    runtime = join("fp32", backend="exact")
     player = ExactPlayer("a", {"a": net}, lambda: torch.optim.SGD(net.parameters(), 1.0), lambda i: 1.0, runtime)
 
     def linear(batch: Batch, iteration: int) -> Iterator[Pass]:

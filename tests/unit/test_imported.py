@@ -18,6 +18,7 @@ from torch import Tensor
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.data.labels import label_space
 from cirn_dist.display.weights import import_table
+from cirn_dist.engine.loop import fit
 from cirn_dist.errors import CheckpointError
 from cirn_dist.models.acm import ACM
 from cirn_dist.models.backbones import build_backbone
@@ -26,7 +27,7 @@ from cirn_dist.models.imported import import_file, load_imported
 from cirn_dist.models.weights import read_weights
 from cirn_dist.stages.domains import open_domains
 from cirn_dist.stages.segmenter import initial_segmenter
-from cirn_dist.stages.source import train_supervised
+from cirn_dist.stages.source import supervised
 
 CAMVID, CITYSCAPES = label_space("camvid11"), label_space("cityscapes19")
 
@@ -128,7 +129,7 @@ def test_a_runs_stages_start_from_an_imported_segmenter(tmp_path: Path) -> None:
     assert parents == {"imported": str(made)}
     head = "acm.classifiers.0.branches.2.weight"
     assert torch.equal(segmenter.state_dict()[head], original["module.layer6.conv2d_list.2.weight"])
-    train_supervised(run, "source", open_domains(run).source, run.config.source)
+    fit(supervised(run, "source", open_domains(run).source, run.config.source), run)
     trained = Store(tmp_path / "run/source/checkpoints").latest()
     assert trained is not None
     facts = {"path": str(made), "fingerprint": hashlib.sha256(made.read_bytes()).hexdigest()}

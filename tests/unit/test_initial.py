@@ -10,15 +10,15 @@ import torch
 from cirn_dist.chain import cir_control, stage_titles, table_rows
 from cirn_dist.config.load import load
 from cirn_dist.display.progress import Progress
+from cirn_dist.engine.join import join
 from cirn_dist.engine.run import Run
-from cirn_dist.engine.runtime import Runtime
 from cirn_dist.engine.stop import StopRequest
 from cirn_dist.stages.segmenter import initial_segmenter
 
 
 def opened(folder: Path, *overrides: str) -> Run:
     config = load(str(folder / "config.yaml"), list(overrides))
-    return Run(config, folder, Runtime("fp32"), Progress([], quiet=True), StopRequest(folder / "STOP"))
+    return Run(config, folder, join("fp32"), Progress([], quiet=True), StopRequest(folder / "STOP"))
 
 
 @pytest.mark.parametrize("start", ["random", "classifier"])

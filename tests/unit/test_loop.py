@@ -9,55 +9,51 @@ from pathlib import Path
 import pytest
 import torch
 from stagerun import logged, stage_run
-from torch import nn
 
 from cirn_dist.data.pack.pack import pack
 from cirn_dist.engine.loop import Training, fit
 from cirn_dist.engine.run import Run
-from cirn_dist.stages import source
+from cirn_dist.stages.segmenter import initial_segmenter
+from cirn_dist.stages.source import supervised
 
 
-def train(run: Run, folder: Path) -> None:
+def described(run: Run, folder: Path) -> Training:
     images = pack("streets", None, folder / "set", size=(48, 40), labels=True, options={"count": 6})
-    source.train_supervised(run, "source", images, run.config.source)
+    return supervised(run, "source", images, run.config.source)
 
 
 def test_a_scaled_rate_is_warmed_up(tmp_path: Path) -> None:
     """Four images a step, so four times the rate; it is reached after half of the twelve."""
     scaled = ("engine.lr_scaling=linear", "engine.lr_warmup=0.5", "engine.log_every=4", "source.lr=0.001")
     run = stage_run(tmp_path / "run", *scaled, "source.power=0", "source.head_lr_mult=1")
-    train(run, tmp_path)
+    fit(described(run, tmp_path), run)
     rates = [line["rates"]["segmenter"] for line in logged(run, "source")]
     assert rates == pytest.approx([0.001 * (1 + 3 * 4 / 6), 0.004, 0.004])
 
 
-def test_an_average_of_the_weights_can_follow_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_average_of_the_weights_can_follow_them(tmp_path: Path) -> None:
     """Once per optimizer step, whatever the accumulation, after the update."""
     seen: list[int] = []
     weights: list[torch.Tensor] = []
-    average: list[nn.Module] = []
+    run = stage_run(tmp_path / "run", "engine.images_per_step=4", "engine.micro_batch=1")
+    training = described(run, tmp_path)
+    (network,) = training.players["segmenter"].networks.values()
+    average = copy.deepcopy(network)
 
-    def watched(training: Training, run: Run) -> None:
-        (network,) = training.players["segmenter"].networks.values()
-        average.append(copy.deepcopy(network))
+    def follow(step: int, _: object) -> None:
+        seen.append(step)
+        weights.append(next(network.parameters()).detach().clone())
+        with torch.no_grad():
+            for mean, new in zip(average.parameters(), network.parameters(), strict=True):
+                mean.lerp_(new, 0.5)
 
-        def follow(step: int, _: object) -> None:
-            seen.append(step)
-            weights.append(next(network.parameters()).detach().clone())
-            with torch.no_grad():
-                for mean, new in zip(average[0].parameters(), network.parameters(), strict=True):
-                    mean.lerp_(new, 0.5)
-
-        fit(dataclasses.replace(training, after_step=follow), run)
-
-    monkeypatch.setattr(source, "fit", watched)
-    train(stage_run(tmp_path / "run", "engine.images_per_step=4", "engine.micro_batch=1"), tmp_path)
+    fit(dataclasses.replace(training, after_step=follow), run)
     assert seen == [1, 2, 3]
     assert not torch.equal(weights[0], weights[1])
     begun = (weights[0], weights[1], weights[2])
     # mean = start/8 + w1/8 + w2/4 + w3/2
-    found = next(average[0].parameters())
+    found = next(average.parameters())
     start = 8 * (found - begun[0] / 8 - begun[1] / 4 - begun[2] / 2)
     fresh = stage_run(tmp_path / "fresh")
-    built = source.initial_segmenter(fresh, "pretrained", with_acm=False)[0]
+    built = initial_segmenter(fresh, "pretrained", with_acm=False)[0]
     torch.testing.assert_close(start, next(built.parameters()), rtol=1e-4, atol=1e-5)

@@ -12,9 +12,10 @@ from papersets import RANDOM_CAFFE, cityscapes, gta5, paper_run, synthia
 from stagerun import logged, stop_in_the_first_step
 
 from cirn_dist.config.schema import flatten
+from cirn_dist.engine.loop import fit
 from cirn_dist.errors import Stopped
 from cirn_dist.paper.statements import judge
-from cirn_dist.stages.adapt.train import adapt
+from cirn_dist.stages.adapt.train import adaptation
 from cirn_dist.stages.domains import open_domains
 from cirn_dist.stages.segmenter import build_segmenter
 
@@ -53,7 +54,7 @@ def test_the_papers_settings_make_a_step_of_the_real_network(tmp_path: Path, mon
     domains = open_domains(run)
     stop_in_the_first_step(run, monkeypatch)
     with pytest.raises(Stopped, match="stopped at iteration 1 and saved"):
-        adapt(run, "adapt", domains.source, domains.target, run.config.adapt)
+        fit(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt), run)
     (line,) = logged(run, "adapt")
     assert line["rates"] == {"segmenter": pytest.approx(2.5e-4 / 5000), "discriminator": pytest.approx(1e-4 / 5000)}
     assert set(line["losses"]) == {"seg", "adv", "weight", "d"}

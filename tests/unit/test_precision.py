@@ -9,7 +9,7 @@ from accelerate import PartialState
 from torch import Tensor, nn
 
 from cirn_dist import losses
-from cirn_dist.engine.runtime import Runtime
+from cirn_dist.engine.join import join
 from cirn_dist.errors import ConfigError
 from cirn_dist.models.deeplab import SegOutput
 from cirn_dist.models.norm import InstanceNorm2d, convert
@@ -61,7 +61,7 @@ def test_the_precision_is_that_of_the_device_in_use(monkeypatch: pytest.MonkeyPa
     assert hardware().device == "cpu", "what doctor looks at"
     PartialState._reset_state()
     try:
-        runtime = Runtime("auto")
+        runtime = join("auto")
         assert (runtime.device.type, runtime.precision) == ("cpu", "fp32")
     finally:
         PartialState._reset_state()

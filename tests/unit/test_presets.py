@@ -11,8 +11,9 @@ from stagerun import logged, stage_run
 from cirn_dist.config.load import load
 from cirn_dist.config.schema import Config
 from cirn_dist.data.transforms import SegmentationTransform
+from cirn_dist.engine.loop import fit
 from cirn_dist.engine.run import Run
-from cirn_dist.stages.adapt.train import adapt
+from cirn_dist.stages.adapt.train import adaptation
 from cirn_dist.stages.domains import open_domains
 from cirn_dist.stages.segmenter import build_segmenter
 
@@ -62,7 +63,7 @@ CLAN_LIKE = ("model.acm.k=0", "adapt.focal_gamma=2", "adapt.augment={scales: [0.
 def clan_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = stage_run(tmp_path_factory.mktemp("clan"), *CLAN_LIKE)
     domains = open_domains(run)
-    adapt(run, "adapt", domains.source, domains.target, run.config.adapt)
+    fit(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt), run)
     return run
 
 

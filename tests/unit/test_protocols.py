@@ -25,6 +25,7 @@ from cirn_dist.data.labels import label_space, mapping
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.data.transforms import SegmentationTransform
 from cirn_dist.display.tables import results_table
+from cirn_dist.engine.loop import fit
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import ConfigError
 from cirn_dist.inference.iou import confusion, scores
@@ -36,7 +37,7 @@ from cirn_dist.stages.evaluate.miou import evaluate, run_logits
 from cirn_dist.stages.evaluate.validation import best_score
 from cirn_dist.stages.images import relabelling
 from cirn_dist.stages.segmenter import build_segmenter, stream
-from cirn_dist.stages.source import train_supervised
+from cirn_dist.stages.source import supervised
 
 C19, C16 = label_space("cityscapes19"), label_space("synthia16")
 TERRAIN = C19.classes.index("terrain")
@@ -162,7 +163,7 @@ def test_scores_on_the_way_keep_the_best_and_change_nothing(tmp_path: Path) -> N
     for every in (0, 4):
         run = stage_run(tmp_path / str(every), f"evaluate.every={every}", "source.lr=0.05", "model.norm=batch")
         domains = open_domains(run)
-        train_supervised(run, "source", domains.source, run.config.source, domains.scored)
+        fit(supervised(run, "source", domains.source, run.config.source, domains.scored), run)
         weights[every] = run.finished("source").read("segmenter")
     assert all(torch.equal(weights[0][name], tensor) for name, tensor in weights[4].items())
     assert best_score(stage_run(tmp_path / "0"), "source") is None

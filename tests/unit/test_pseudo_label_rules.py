@@ -13,9 +13,10 @@ from stagerun import logged, settings, stage_run
 from cirn_dist.chain import adapt_control, stage_titles, table_rows
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.config.schema import PseudoLabel
+from cirn_dist.engine.loop import fit
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import ConfigError
-from cirn_dist.stages.adapt.train import adapt
+from cirn_dist.stages.adapt.train import adaptation
 from cirn_dist.stages.domains import Domains, open_domains
 from cirn_dist.stages.self_train.pseudo_label import pseudo_label
 from cirn_dist.stages.self_train.rules import (
@@ -26,7 +27,7 @@ from cirn_dist.stages.self_train.rules import (
     select,
     thresholds,
 )
-from cirn_dist.stages.self_train.train import self_train
+from cirn_dist.stages.self_train.train import self_training
 
 CRST = PseudoLabel(rule="crst", portion=0.2, portion_growth=0.05, portion_max=0.5)
 
@@ -106,9 +107,9 @@ ROUNDS = ("pseudo_label.rule=crst", "pseudo_label.rounds=2", "pseudo_label.porti
 def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Domains]:
     run = stage_run(tmp_path_factory.mktemp("rounds"), *ROUNDS)
     domains = open_domains(run)
-    adapt(run, "adapt", domains.source, domains.target, run.config.adapt)
+    fit(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt), run)
     for number in (1, 2):
-        self_train(run, domains.source, pseudo_label(run, domains.target, number), number)
+        fit(self_training(run, domains.source, pseudo_label(run, domains.target, number), number), run)
     return run, domains
 
 

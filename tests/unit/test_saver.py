@@ -16,13 +16,14 @@ from torch import nn
 from cirn_dist.checkpoint.store import Checkpoint, Store, verify
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.backends import build_player
+from cirn_dist.engine.loop import fit
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.saving import Saver
 from cirn_dist.errors import CheckpointError, ConfigError
 from cirn_dist.rundir.saves import read_saves
 from cirn_dist.stages.domains import Domains, open_domains
-from cirn_dist.stages.source import train_supervised
+from cirn_dist.stages.source import supervised
 
 
 def saver_of(run: Run, **parts: Any) -> tuple[Saver, nn.Linear]:
@@ -153,14 +154,14 @@ def test_a_write_that_failed_ends_the_training_at_the_next_step(
     run = make()
     fail_at(1, monkeypatch)
     with pytest.raises(CheckpointError, match="no space"):
-        train_supervised(run, "source", domains.source, run.config.source)
+        fit(supervised(run, "source", domains.source, run.config.source), run)
     steps = (run.stage_folder("source") / "metrics.jsonl").read_text().splitlines()
     assert 4 <= len(steps) <= 6, "long before the next save would have told"
     latest = run.latest("source")
     assert latest is not None
     assert latest.state["step"] == 2
     monkeypatch.undo()
-    train_supervised(run, "source", domains.source, run.config.source)
+    fit(supervised(run, "source", domains.source, run.config.source), run)
     assert run.is_trained("source")
 
 
@@ -171,7 +172,7 @@ def test_the_last_write_that_failed_is_an_error_too(
     run = make("source.iterations=2")
     fail_at(0, monkeypatch)
     with pytest.raises(CheckpointError, match="no space"):
-        train_supervised(run, "source", domains.source, run.config.source)
+        fit(supervised(run, "source", domains.source, run.config.source), run)
 
 
 def test_a_resumed_step_99999_begins_as_fast_as_step_0(
@@ -186,7 +187,7 @@ def test_a_resumed_step_99999_begins_as_fast_as_step_0(
 
     stop_in_the_first_step(run, monkeypatch)
     with pytest.raises(Exception, match="stopped at iteration 1 and saved"):
-        train_supervised(run, "source", domains.source, run.config.source)
+        fit(supervised(run, "source", domains.source, run.config.source), run)
     assert len(reads) == 2, "its own, and one ahead"
     run.stop.reason = None
     first = run.latest("source")
@@ -196,7 +197,7 @@ def test_a_resumed_step_99999_begins_as_fast_as_step_0(
 
     reads.clear()
     again = make("source.iterations=100000", "engine.checkpoint_every=100000")
-    train_supervised(again, "source", domains.source, again.config.source)
+    fit(supervised(again, "source", domains.source, again.config.source), again)
     assert len(reads) == 1
     latest = again.latest("source")
     assert latest is not None

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from cirn_dist.engine.join import join
 from cirn_dist.engine.players import DdpPlayer
 from cirn_dist.engine.replicas import checksum
 from cirn_dist.engine.runtime import Runtime
@@ -17,7 +18,7 @@ from cirn_dist.engine.step import Batch, Losses, Pass, StepResult, train_step
 
 @pytest.fixture(scope="module")
 def runtime() -> Runtime:
-    return Runtime("fp32")
+    return join("fp32")
 
 
 def linear_player(name: str, runtime: Runtime, *, lr: float = 0.5, clip_norm: float | None = None) -> DdpPlayer:

@@ -17,12 +17,14 @@ from stagerun import logged, stage_run
 from cirn_dist.data.decode import open_image
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.data.streets import render as street
+from cirn_dist.engine.loop import fit
 from cirn_dist.rundir.translation import read_alarms
 from cirn_dist.stages.domains import open_domains
-from cirn_dist.stages.source import train_supervised
+from cirn_dist.stages.segmenter import finished_segmenter
+from cirn_dist.stages.source import supervised
 from cirn_dist.stages.translate.quality import measure_quality
 from cirn_dist.stages.translate.render import render
-from cirn_dist.stages.translate.train import translate
+from cirn_dist.stages.translate.train import translation
 
 Array = npt.NDArray[np.float64]
 WIDTH, HEIGHT, COUNT = 48, 40, 100
@@ -67,8 +69,8 @@ def test_the_known_translation_is_learnt(tmp_path: Path) -> None:
         "translate.quality_images=40",
     )
     domains = open_domains(run)
-    train_supervised(run, "source", domains.source, run.config.source)
-    translate(run, domains.source, domains.target)
+    fit(supervised(run, "source", domains.source, run.config.source), run)
+    fit(translation(run, domains.source, domains.target, *finished_segmenter(run, "source")), run)
     cir = render(run, domains.source, domains.target)
 
     untranslated, translated = [], []

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cirn_dist import losses
 from cirn_dist.config.schema import Adapt
 from cirn_dist.data.shards.shardset import ShardSet
-from cirn_dist.engine.loop import Training, fit
+from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Pass
 from cirn_dist.stages.adapt.adversary import Adversary, probabilities
@@ -15,15 +15,15 @@ from cirn_dist.stages.evaluate.validation import validation
 from cirn_dist.stages.segmenter import initial_segmenter, predicted, segmenter_player, stream
 
 
-def adapt(
+def adaptation(
     run: Run,
     name: str,
     intermediate: ShardSet,
     target: ShardSet,
     settings: Adapt,
     labelled: ShardSet | None = None,
-) -> None:
-    """Train the segmenter against D: supervised on I, adversarially on T; the total is eq. 8.
+) -> Training:
+    """Return the training of the segmenter against D: supervised on I, adversarially on T; the total is eq. 8.
 
     Args:
         labelled: target images it may be scored on while it trains.
@@ -48,7 +48,7 @@ def adapt(
         # D on what was predicted on both, before the update (eq. 7).
         yield adversary.discriminator_pass(p_i, p_t, weights, on_t)
 
-    training = Training(
+    return Training(
         name,
         settings.iterations,
         players={"segmenter": player, "discriminator": adversary.player},
@@ -61,4 +61,3 @@ def adapt(
         parents=parents,
         validate=validation(run, name, segmenter, labelled),
     )
-    fit(training, run)

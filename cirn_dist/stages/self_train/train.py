@@ -10,7 +10,7 @@ from cirn_dist import losses
 from cirn_dist.chain import stage_in_round
 from cirn_dist.config.schema import Adapt
 from cirn_dist.data.shards.shardset import ShardSet
-from cirn_dist.engine.loop import Training, fit
+from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Pass
 from cirn_dist.stages.adapt.adversary import Adversary, probabilities
@@ -18,10 +18,10 @@ from cirn_dist.stages.evaluate.validation import validation
 from cirn_dist.stages.segmenter import initial_segmenter, predicted, segmenter_player, stream
 
 
-def self_train(
+def self_training(
     run: Run, intermediate: ShardSet, pseudo_labelled: ShardSet, number: int = 1, labelled: ShardSet | None = None
-) -> None:
-    """Train C and ACM on the pseudo labels; with `source_weight`, on the CIR's labels too (BDL).
+) -> Training:
+    """Return the training of C and ACM on the pseudo labels; with `source_weight`, on the CIR's labels too (BDL).
 
     Args:
         number: the round; a later one goes on from the one before it, where the first goes on from stage 2.
@@ -73,7 +73,7 @@ def self_train(
         yield Pass(terms | adversary.segmenter_terms(p_t, weights, iteration))
         yield adversary.discriminator_pass(p_i, p_t, weights, on_t)
 
-    training = Training(
+    return Training(
         stage_in_round("self_train", number),
         settings.iterations,
         players=players,
@@ -83,7 +83,6 @@ def self_train(
         parents=parents,
         validate=validation(run, stage_in_round("self_train", number), segmenter, labelled),
     )
-    fit(training, run)
 
 
 def _adversarial(run: Run) -> Adapt:

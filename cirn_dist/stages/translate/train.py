@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from cirn_dist import losses
 from cirn_dist.config.schema import Translate
 from cirn_dist.data.shards.shardset import ShardSet
-from cirn_dist.engine.loop import Training, fit
+from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Losses, Pass
-from cirn_dist.stages.segmenter import load_segmenter, stream
+from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.stages.segmenter import stream
 from cirn_dist.stages.translate.alarms import CollapseMonitor, Translations
 from cirn_dist.stages.translate.colours import TargetColours
 from cirn_dist.stages.translate.players import Pools, gan_players
@@ -26,12 +27,18 @@ from cirn_dist.stages.translate.players import Pools, gan_players
 Call = Callable[[str, Tensor], Tensor]
 
 
-def translate(run: Run, source: ShardSet, target: ShardSet) -> None:
-    """Train both generators and both discriminators."""
+def translation(
+    run: Run, source: ShardSet, target: ShardSet, pretrained: Segmenter, parents: dict[str, str]
+) -> Training:
+    """Return the training of both generators and both discriminators.
+
+    Args:
+        pretrained: the net of L_sem, frozen; `parents` is where it is from.
+    """
     settings = run.config.translate
     players = gan_players(run)
     generators, discriminators = players["generators"], players["discriminators"]
-    pretrained = load_segmenter(run, "source").to(run.runtime.dtype)
+    pretrained.to(run.runtime.dtype)
     colours = TargetColours.measure(run, target) if settings.colour_match else None
     pools, monitor = Pools(run), CollapseMonitor(run)
 
@@ -59,7 +66,7 @@ def translate(run: Run, source: ShardSet, target: ShardSet) -> None:
             }
         )
 
-    training = Training(
+    return Training(
         "translate",
         settings.iterations,
         players=players,
@@ -70,9 +77,8 @@ def translate(run: Run, source: ShardSet, target: ShardSet) -> None:
             "target": stream(run, target, settings.augment, "target", width=settings.load_width),
         },
         memory={"memory": pools, "monitor": monitor},
-        parents={"source": str(run.finished("source").path.relative_to(run.folder))},
+        parents=parents,
     )
-    fit(training, run)
 
 
 def generator_losses(
