@@ -78,15 +78,7 @@ def train_step(
         passes: a micro-batch's passes, in the order of `turns`.
         stop: whether this rank was asked to stop, asked after the last pass; what all ranks agreed is in the result.
     """
-    sums = _Sums({name: torch.zeros((), device=runtime.device) for name in players})
-    left = len(micro_batches)
-    for batch in micro_batches:  # no enumerate, which keeps the last one alive while the next is made
-        left -= 1
-        coming = passes(batch, iteration)
-        del batch
-        _walk(players, turns, coming, len(micro_batches), runtime, sums, last=left == 0)
-        del coming
-
+    sums = accumulate(players, turns, passes, micro_batches, iteration, runtime)
     bad = [_not_finite(player.gradient_norm(), sums.spent[name]) for name, player in players.items()]
     stop_flag = torch.full((), float(stop()), device=runtime.device)
     summed = iter(runtime.sum(torch.stack([*sums.losses.values(), *sums.observed.values(), *bad, stop_flag])).tolist())
@@ -105,12 +97,32 @@ def train_step(
 
 
 @dataclass
-class _Sums:
+class Sums:
     """What a step's passes add up to: each player's whole loss, and the named terms and observations."""
 
     spent: Losses
     losses: Losses = field(default_factory=dict)
     observed: Losses = field(default_factory=dict)
+
+
+def accumulate(
+    players: Mapping[str, Player],
+    turns: Sequence[str],
+    passes: Passes,
+    micro_batches: MicroBatches,
+    iteration: int,
+    runtime: Runtime,
+) -> Sums:
+    """Add up every player's gradients over a step's micro-batches; the arguments are `train_step`'s."""
+    sums = Sums({name: torch.zeros((), device=runtime.device) for name in players})
+    left = len(micro_batches)
+    for batch in micro_batches:  # no enumerate, which keeps the last one alive while the next is made
+        left -= 1
+        coming = passes(batch, iteration)
+        del batch
+        _walk(players, turns, coming, len(micro_batches), runtime, sums, last=left == 0)
+        del coming
+    return sums
 
 
 def _walk(
@@ -119,7 +131,7 @@ def _walk(
     coming: Iterator[Pass],
     micro_batches: int,
     runtime: Runtime,
-    sums: _Sums,
+    sums: Sums,
     *,
     last: bool,
 ) -> None:

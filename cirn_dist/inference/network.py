@@ -54,6 +54,11 @@ def trained(
     with_acm = any(key.startswith("acm.") for key in weights)
     segmenter = segmenter_of(config, world=world, with_acm=with_acm)
     load_tensors(segmenter, weights, where=where, what="segmenter")
+    return for_inference(segmenter, device)
+
+
+def for_inference(segmenter: Segmenter, device: torch.device) -> Segmenter:
+    """Move a segmenter to the device in its layout there, not to be trained; returns it."""
     return segmenter.to(memory_format=torch.channels_last).to(device).eval().requires_grad_(False)
 
 

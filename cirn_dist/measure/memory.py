@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 
@@ -46,10 +46,30 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.live -= self._sizes.pop(identity)
 
 
+class _Forgetting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Forgets after each operation which tensors were converted: a module moves no parameter with a weak reference."""
+
+    def __init__(self, mode: FakeTensorMode) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.memo = mode.fake_tensor_converter.meta_converter.tensor_memo
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.memo.clear()
+        return made
+
+
 @contextlib.contextmanager
 def without_content() -> Iterator[None]:
     """Make every tensor one that has a shape and no content."""
-    with FakeTensorMode(), torch.random.fork_rng(devices=[]):
+    with FakeTensorMode() as mode, torch.random.fork_rng(devices=[]), _Forgetting(mode):
+        yield
+
+
+@contextlib.contextmanager
+def with_content() -> Iterator[None]:
+    """Read or compute something in the middle of it, uncounted."""
+    with _disable_current_modes():
         yield
 
 
@@ -63,14 +83,16 @@ def counted_peak(build: Callable[[], Callable[[], None]]) -> int:
     """
     bytes_ = LiveBytes()
     with without_content(), bytes_:
-        build()()
+        step = build()
+        step()  # the optimizers make their state here
+        step()
     return bytes_.peak
 
 
 def measured_peak(build: Callable[[], Callable[[], None]]) -> int:
     """Return the same of a step that is really run on the current GPU, by its allocator."""
     step = build()
-    step()  # the libraries choose their algorithms here
+    step()  # the optimizers make their state here, and the libraries choose their algorithms
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     step()

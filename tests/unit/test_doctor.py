@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +12,13 @@ from conftest import Command
 from stagerun import settings
 from torch.profiler import ProfilerActivity, profile
 
+from cirn_dist import losses
 from cirn_dist.config.load import load
 from cirn_dist.measure.doctor import disk, kernels, launch, pairing, precision, shared_memory
-from cirn_dist.measure.footprint import footprints, stage_steps
+from cirn_dist.measure.footprint import footprints
+from cirn_dist.measure.rehearsal import rehearsals
 from cirn_dist.models.cyclegan import Generator
+from cirn_dist.models.deeplab import SegOutput
 from cirn_dist.models.discriminators import PatchDiscriminator
 from cirn_dist.precision import Hardware
 
@@ -86,20 +90,43 @@ def allocated_peak(step) -> int:
     return peak
 
 
-@pytest.mark.parametrize("stage", ["translate", "adapt"])
+@pytest.mark.parametrize("stage", ["source", "translate", "adapt", "self_train"])
 def test_the_count_is_what_the_allocator_gives_out(stage: str, tmp_path: Path) -> None:
     config = settings(
         tmp_path, "translate.ngf=8", "translate.augment.crop=[96,96]", "data.source.size=[128,96]",
-        "adapt.augment.crop=[128,96]", "data.target.size=[128,96]", "translate.upsampling=transposed",
+        "adapt.augment.crop=[128,96]", "source.augment.crop=[128,96]",
+        "self_train.augment.crop=[128,96]", "data.target.size=[128,96]", "translate.upsampling=transposed",
     )  # fmt: skip
     (counted,) = footprints(config, "fp32", only=[stage])
-    step = stage_steps(config, "fp32")[stage]()
-    step.step()
-    held = counted.parameters + counted.optimizer
-    measured = held + allocated_peak(step.step)
+    with rehearsals(config, "fp32") as works:
+        step = works[stage]().step
+        step()
+        held = counted.parameters + counted.optimizer
+        measured = held + allocated_peak(step)
     assert not counted.measured
     assert counted.activations > 2 * MIB
     assert counted.total == pytest.approx(measured, rel=0.12), (counted.total / MIB, measured / MIB)
+
+
+def test_the_estimate_follows_the_stages_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing retells a stage's step: another loss, and terms that are switched on, are other estimates."""
+    small = load("smoke")
+    (before,) = footprints(small, "fp32", only=["source"])
+    supervision = losses.supervision
+
+    def costly(output: SegOutput, *given: Any, **named: Any) -> torch.Tensor:
+        wide = output.logits.repeat(1, 50, 1, 1)
+        return supervision(output, *given, **named) + 0 * (wide * wide).sum()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(losses, "supervision", costly)
+        (after,) = footprints(small, "fp32", only=["source"])
+    assert after.total > before.total + 10 * MIB
+    (alone,) = footprints(small, "fp32", only=["self_train"])
+    (with_d,) = footprints(load("smoke", ["self_train.source_weight=1", "self_train.lambda_adv=0.001"]), "fp32",
+                           only=["self_train"])  # fmt: skip
+    assert with_d.parameters > alone.parameters, "D's"
+    assert with_d.total > alone.total + 2 * MIB
 
 
 def test_the_parts_of_the_estimate_at_the_papers_size() -> None:

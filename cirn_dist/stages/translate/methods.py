@@ -18,12 +18,13 @@ from cirn_dist.checkpoint.state import load_component
 from cirn_dist.data.images import read_images
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
+from cirn_dist.models.cyclegan import Generator
 from cirn_dist.models.tiling import tiled
 from cirn_dist.precision import HALF, choose_precision, hardware
 from cirn_dist.seeds import derive
 from cirn_dist.stages.translate.colours import TargetColours
 from cirn_dist.stages.translate.fda import swap_amplitude
-from cirn_dist.stages.translate.players import build_generator
+from cirn_dist.stages.translate.players import GENERATORS, build_generator
 
 # (images (N, 3, H, W) in [-1, 1], their indices in the source set) -> translated images of the same form
 Translator = Callable[[Tensor, Sequence[int]], Tensor]
@@ -47,19 +48,25 @@ def translator(run: Run, target: ShardSet) -> Translator:
         return TargetColours.measure(run, target).give
     if settings.method == "fda":
         return partial(_swap_with_targets, run, target, settings.fda_beta)
-    return _TrainedGenerator(run, target)
+    generator = build_generator(settings, run.config.seed, GENERATORS[0])
+    load_component(generator, run.finished("translate"), GENERATORS[0])
+    return Rendering(run, generator, TargetColours.measure(run, target) if settings.colour_match else None)
 
 
-class _TrainedGenerator:
-    """G: S -> T of the finished stage 1, on whole images or tiles, in the precision of rendering."""
+class Rendering:
+    """A generator on whole images or tiles, in the precision of rendering; a `Translator`.
 
-    def __init__(self, run: Run, target: ShardSet) -> None:
-        self.run, self.generator = run, build_generator(run.config.translate, run.config.seed, "generator_s2t")
-        load_component(self.generator, run.finished("translate"), "generator_s2t")
-        self.generator.to(run.runtime.device).eval().requires_grad_(False)
-        self.colours = TargetColours.measure(run, target) if run.config.translate.colour_match else None
+    Args:
+        generator: G: S -> T, which is moved to the device.
+        colours: those a source image is given before, where stage 1 trained with them.
+    """
+
+    def __init__(self, run: Run, generator: Generator, colours: TargetColours | None) -> None:
+        self.run, self.colours = run, colours
+        self.generator = generator.to(run.runtime.device).eval().requires_grad_(False)
 
     def __call__(self, pixels: Tensor, indices: Sequence[int]) -> Tensor:
+        """Translate images of these indices in the source set."""
         if self.colours is not None:
             pixels = self.colours.give(pixels, indices)
         tile = self.run.config.render.tile

@@ -1,0 +1,227 @@
+"""One step of each stage on blank images: what the stage itself describes, without data, parents or a launcher.
+
+The networks, the losses and the passes are the stages' own, and so are the sizes: a blank set goes through the stage's
+own stream, at its largest scale.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from cirn_dist.chain import stages
+from cirn_dist.choices import Precision
+from cirn_dist.config.schema import Augment, Config, SegmenterTraining
+from cirn_dist.config.section import Size
+from cirn_dist.data.decode import CODECS, encode_image, encode_label
+from cirn_dist.data.labels import LabelSpace
+from cirn_dist.data.run_sets.label_space import settled
+from cirn_dist.data.shards.shardset import LABEL, ShardSet
+from cirn_dist.data.shards.writer import finish, write_shard
+from cirn_dist.data.stream import Plan, loader
+from cirn_dist.display.progress import Progress
+from cirn_dist.engine.loop import Training
+from cirn_dist.engine.players import Player
+from cirn_dist.engine.run import Run
+from cirn_dist.engine.runtime import Runtime
+from cirn_dist.engine.step import Batch, accumulate
+from cirn_dist.engine.stop import StopRequest
+from cirn_dist.engine.upload import prepared
+from cirn_dist.inference.network import for_inference
+from cirn_dist.measure.memory import with_content
+from cirn_dist.stages.adapt.train import adaptation
+from cirn_dist.stages.evaluate.miou import run_logits
+from cirn_dist.stages.segmenter import build_segmenter
+from cirn_dist.stages.self_train.train import self_training
+from cirn_dist.stages.source import supervised
+from cirn_dist.stages.translate.methods import Rendering
+from cirn_dist.stages.translate.players import GENERATORS, build_generator
+from cirn_dist.stages.translate.train import translation
+
+_NEVER = 10**9  # iterations: nothing is logged or drawn of a rehearsal
+
+
+@dataclass(frozen=True)
+class Work:
+    """A stage's work on one micro-batch or batch, with everything it holds.
+
+    Attributes:
+        step: does it once; a training's updates its networks.
+        networks: all of them, frozen ones too.
+        images: width and height of the largest images.
+    """
+
+    step: Callable[[], None]
+    networks: Sequence[nn.Module]
+    images: Size
+    players: Sequence[Player] = ()
+
+
+@contextlib.contextmanager
+def rehearsals(config: Config, precision: Precision, device: str = "cpu") -> Iterator[dict[str, Callable[[], Work]]]:
+    """Yield how to begin the work of each stage that trains or renders, and of scoring, in the pipeline's order.
+
+    Controls and later rounds are left out: they are other stages' steps again. The blank images lie in a temporary
+    folder while the context is open.
+
+    Args:
+        precision: of the computation; on a CPU bf16 stands for fp16, which has as many bytes.
+    """
+    config = _without_parents(settled(config))
+    precision = "bf16" if precision == "fp16" and device == "cpu" else precision
+    backend = "ddp" if config.engine.backend == "deepspeed" else config.engine.backend  # it needs a process group
+    runtime = Runtime(torch.device(device), precision, backend=backend, deterministic=config.engine.deterministic)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        run = Run(config, folder / "run", runtime, Progress([], quiet=True), StopRequest(folder / "STOP"))
+        source, target, pseudo = (
+            _blank(folder / name, getattr(config.data, domain).size, space)
+            for name, domain, space in (
+                ("source", "source", run.labels),
+                ("target", "target", None),
+                ("pseudo", "target", run.labels),
+            )
+        )
+        known: dict[str, Callable[[], Work]] = {
+            "source": lambda: _training(run, supervised(run, "source", source, config.source)),
+            "translate": lambda: _translating(run, source, target),
+            "render": lambda: _rendering(run),
+            "cir": lambda: _training(run, supervised(run, "cir", source, config.cir)),
+            "adapt": lambda: _training(run, adaptation(run, "adapt", source, target, config.adapt)),
+            "self_train": lambda: _training(run, self_training(run, source, pseudo)),
+        }
+        walked = [stage.name for stage in stages(config) if stage.name in known]
+        if config.translate.method != "cyclegan":  # no network renders
+            walked = [name for name in walked if name != "render"]
+        if config.cir == config.source:
+            walked = [name for name in walked if name != "cir"]
+        yield {name: known[name] for name in walked} | {"evaluate": lambda: _scoring(run)}
+
+
+def _without_parents(config: Config) -> Config:
+    """Return a configuration whose stages start from nothing, on images at their largest, and show nothing.
+
+    Weights of a file or of an earlier stage take the room that random ones do.
+    """
+
+    def at_largest(augment: Augment) -> Augment:
+        return augment.model_copy(update={"scales": (max(augment.scales),)})
+
+    def alone(settings: SegmenterTraining) -> SegmenterTraining:
+        return settings.model_copy(update={"init": "pretrained", "augment": at_largest(settings.augment)})
+
+    trainings = {name: alone(getattr(config, name)) for name in ("source", "cir", "adapt", "self_train")}
+    shown = {"panel_every": 0, "colour_match": False, "augment": at_largest(config.translate.augment)}
+    same_classes = {
+        domain: getattr(config.data, domain).model_copy(update={"map_labels": {}}) for domain in ("source", "target")
+    }
+    return config.model_copy(
+        update=trainings
+        | {
+            "translate": config.translate.model_copy(update=shown),
+            "model": config.model.model_copy(update={"weights": None, "segmenter": None}),
+            "engine": config.engine.model_copy(update={"log_every": _NEVER}),
+            "data": config.data.model_copy(update=same_classes),
+        }
+    )
+
+
+def _blank(folder: Path, size: Size, space: LabelSpace | None) -> ShardSet:
+    """Write a set of one black image, labelled with the first class where there are classes."""
+    sample = {CODECS["png"]: encode_image(Image.new("RGB", size), "png")}
+    if space is not None:
+        sample[LABEL] = encode_label(np.zeros(size[::-1], np.uint8))
+    write_shard(folder, "blank", [("blank", sample)])
+    return finish(folder, ["blank"], name="blank", label_space=space, made={"by": "rehearsal"})
+
+
+def _training(run: Run, training: Training, *others: nn.Module) -> Work:
+    """Return a training's step; of several micro-batches two, the second of which meets the first one's gradients."""
+    engine, runtime = run.config.engine, run.runtime
+    plan = Plan(engine.images_per_step, 1, 0, engine.micro_batch)
+    with with_content(), contextlib.closing(loader(training.streams, plan, first_step=0, last_step=1)) as batches:
+        read: Batch = next(batches)
+    batch = {domain: {name: _blank_like(entry, runtime.device) for name, entry in entries.items()}
+             for domain, entries in read.items()}  # fmt: skip
+    micro_batches, last = min(plan.accumulation, 2), training.iterations - 1
+
+    def step() -> None:
+        ready = _Repeated(partial(prepared, batch, runtime.dtype), micro_batches)
+        accumulate(training.players, training.turns, training.passes, ready, last, runtime)
+        for player in training.players.values():
+            player.gradient_norm()
+            player.update(finite=True)
+
+    players = list(training.players.values())
+    networks = [network for player in players for network in player.networks.values()]
+    height, width = max(entries["image"].shape[-2:] for entries in read.values())
+    return Work(step, [*networks, *others], (width, height), players)
+
+
+@dataclass(frozen=True)
+class _Repeated:
+    """The same micro-batch several times."""
+
+    make: Callable[[], Batch]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self.make() for _ in range(self.count))
+
+
+def _translating(run: Run, source: ShardSet, target: ShardSet) -> Work:
+    pretrained = for_inference(build_segmenter(run, with_acm=False), run.runtime.device)
+    return _training(run, translation(run, source, target, pretrained, parents={}), pretrained)
+
+
+def _rendering(run: Run) -> Work:
+    """Return what renders a batch of source images; without inference mode, which hides what operations make inside."""
+    (width, height), tile = run.config.data.source.size, run.config.render.tile
+    rendering = Rendering(run, build_generator(run.config.translate, run.config.seed, GENERATORS[0]), colours=None)
+    pixels = _pixels(run, run.config.render.batch)
+
+    def step() -> None:
+        with torch.no_grad():
+            rendering(pixels(width, height), range(run.config.render.batch))
+
+    size = (width, height) if tile is None else (min(width, tile), min(height, tile))
+    return Work(step, [rendering.generator], size)
+
+
+def _scoring(run: Run) -> Work:
+    """Return what predicts a batch of target images."""
+    width, height = run.config.data.target.size
+    segmenter = for_inference(build_segmenter(run, with_acm=True), run.runtime.device)
+    pixels, largest = _pixels(run, run.config.evaluate.batch), max(run.config.evaluate.scales)
+
+    def step() -> None:
+        with torch.no_grad():
+            run_logits(run, segmenter, pixels(width, height))
+
+    return Work(step, [segmenter], (round(width * largest), round(height * largest)))
+
+
+def _pixels(run: Run, count: int) -> Callable[[int, int], torch.Tensor]:
+    """Return what makes blank images as stages read them to be rendered or scored."""
+    return lambda width, height: torch.zeros(count, 3, height, width, device=run.runtime.device).contiguous(
+        memory_format=torch.channels_last
+    )
+
+
+def _blank_like(entry: Any, device: torch.device) -> Any:
+    """Return what of a micro-batch goes to the device, without its content; its samples' counters stay as they are."""
+    goes = isinstance(entry, torch.Tensor) and entry.dim() > 1
+    return torch.zeros(entry.shape, dtype=entry.dtype, device=device) if goes else entry
