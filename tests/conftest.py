@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,11 +87,9 @@ def finished_run(mini: Path, cirn_dist: Command, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="session")
-def starts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starts]:
+def starts(tmp_path_factory: pytest.TempPathFactory) -> Starts:
     """Return the function that starts the command line in a fork of a warm process."""
-    server = Starts(tmp_path_factory.mktemp("starts"))
-    yield server
-    server.close()
+    return Starts(tmp_path_factory.mktemp("starts"))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
-"""A process that has imported everything and forks a child per start, which then dies where a test wants it to.
+"""The command line in a fork of a warm process, which dies where a test wants it to.
 
-Starting the command line anew costs seconds of importing torch; a fork costs milliseconds, and is killed the same way.
-Run as a program it is the server: one JSON request per line in, one JSON answer per line out.
+Run as a program it is what is forked: the command line, in which a fault is to happen.
 """
 
 from __future__ import annotations
@@ -14,10 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import warm
 
 ROOT = Path(__file__).parents[1]
 _FILE_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
@@ -54,83 +54,45 @@ class Outcome:
 
 
 class Starts:
-    """The client: starts `cirn-dist ARGUMENTS` in children of one warm process."""
+    """Starts `cirn-dist ARGUMENTS` in forks of the warm process, and lets a fault happen to them.
+
+    Args:
+        folder: where what they print and do is kept.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.count = 0
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        self._server = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env=environment,
-        )  # fmt: skip
 
     def __call__(
         self, *arguments: object, run: Path | None = None, fault: Fault | None = None, trace: bool = False
     ) -> Outcome:
         """Start it and wait until it has ended; `run` is the folder whose file operations count, if any do."""
         self.count += 1
-        logs = {name: str(self.folder / f"start-{self.count}.{name}") for name in ("stdout", "stderr", "trace")}
+        logs = [self.folder / f"start-{self.count}.{name}" for name in ("stdout", "stderr", "trace")]
         request = {
-            "arguments": [str(argument) for argument in arguments],
             "run": None if run is None else str(run),
-            "fault": asdict(fault) if fault else None,
-            **logs,
+            "fault": asdict(fault) if fault else {},
+            "trace": str(logs[2]),
         }
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        code = json.loads(self._server.stdout.readline())["code"]
-        stdout, stderr, operations = (Path(logs[name]).read_text("utf-8", "replace") for name in logs)
-        return Outcome(code, stdout, stderr, operations.splitlines() if trace else [])
-
-    def close(self) -> None:
-        """End the server."""
-        self._server.communicate(timeout=60)
+        with logs[0].open("wb") as stdout, logs[1].open("wb") as stderr:  # a killed start's workers would hold pipes
+            done = subprocess.run(
+                [sys.executable, warm.__file__, __file__, json.dumps(request), *map(str, arguments)],
+                env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "WARM": warm.server()},
+                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, check=False,
+            )  # fmt: skip
+        printed, complained, operations = (log.read_text("utf-8", "replace") for log in logs)
+        return Outcome(done.returncode, printed, complained, operations.splitlines() if trace else [])
 
 
-def _serve() -> None:
-    import torch
+def _start() -> None:
+    """Be the command line, with the fault of the request in the first argument."""
+    from cirn_dist.cli.app import main
 
-    torch.set_num_threads(1)
-    import accelerate.state  # noqa: F401
-
-    import cirn_dist.cli.app
-    import cirn_dist.start  # noqa: F401
-
-    for line in sys.stdin:
-        request = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            _run(request)
-        _, status = os.waitpid(child, 0)
-        print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
-
-
-def _run(request: dict[str, Any]) -> None:
-    import torch
-
-    torch.set_num_threads(torch.get_num_threads())  # a fork's first two users would both make the pool, and one abort
-    os.setsid()
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    _inject(Fault(**request["fault"]) if request["fault"] else Fault(), request["run"], request["trace"])
-    sys.argv = ["cirn-dist", *request["arguments"]]
-    code: Any = 0
-    try:
-        from cirn_dist.cli.app import main
-
-        main()
-    except SystemExit as leaving:
-        code = leaving.code or 0
-    except BaseException:  # noqa: BLE001 - a fork must not go on with its parent's work
-        traceback.print_exc()
-        code = 70
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    request = json.loads(sys.argv[1])
+    sys.argv = ["cirn-dist", *sys.argv[2:]]
+    _inject(Fault(**request["fault"]), request["run"], request["trace"])
+    main()
 
 
 def _inject(fault: Fault, run: str | None, trace: str) -> None:
@@ -177,4 +139,4 @@ def _inject(fault: Fault, run: str | None, trace: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    _start()

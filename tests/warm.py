@@ -24,7 +24,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -66,9 +66,8 @@ def serve(path: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    import accelerate.commands.launch
     import torch._dynamo  # what an optimizer's first step imports
-    import torch.distributed.run  # noqa: F401
+    import torch.distributed.run
 
     import cirn_dist.cli.app
     import cirn_dist.start  # noqa: F401
@@ -118,6 +117,9 @@ def _become(request: dict[str, Any], outputs: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
+    import torch
+
+    torch.set_num_threads(torch.get_num_threads())  # a fork's first two users would both make the pool, and one abort
     words: list[str] = request["words"]
     code: Any = 0
     try:
