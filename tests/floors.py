@@ -17,7 +17,7 @@ FLOORS = {
     "report": 10,
     "inputs": 11, "pipeline": 11,
     "measure": 12,
-    "start": 13,
+    "running": 13, "start": 13,
     "cli": 14, "__main__": 14,
     "__init__": 14,
 }  # fmt: skip

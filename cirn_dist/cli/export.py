@@ -10,10 +10,12 @@ import typer
 from cirn_dist.cli.options import Device, OfStage, Trained
 from cirn_dist.errors import CheckpointError, ConfigError
 
+_ROUNDING = 1e-3  # share of pixels between two classes that another runtime may round to the other side
+
 
 def export(
     run: Trained,
-    out: Annotated[Path, typer.Option(help="A .safetensors file.")],
+    out: Annotated[Path, typer.Option(help="NAME.safetensors, NAME.onnx or NAME.pt2 (torch).")],
     stage: OfStage = None,
     image: Annotated[Path | None, typer.Option(help="To compare on; default: noise.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
@@ -22,14 +24,19 @@ def export(
     """Write a trained network into one file, with its classes, colours and settings; read it again and compare."""
     import numpy as np
 
-    from cirn_dist.inference.export import difference
+    from cirn_dist.inference.export import SUFFIXES, card_of, difference
     from cirn_dist.inference.export import export as write
+    from cirn_dist.inference.graph import assert_exportable
     from cirn_dist.inference.load import load
     from cirn_dist.inference.pictures import as_pixels
 
-    if out.suffix != ".safetensors":
-        raise ConfigError(f"ends in {out.suffix or 'nothing'}", where=out, fix="call it NAME.safetensors")
-    for file in (out, out.with_suffix(".md")):
+    if out.suffix not in SUFFIXES:
+        fix = f"call it NAME{', NAME'.join(SUFFIXES)}"
+        raise ConfigError(f"ends in {out.suffix or 'nothing'}", where=out, fix=fix)
+    form = SUFFIXES[out.suffix]
+    if form != "safetensors":
+        assert_exportable(form)
+    for file in (out, card_of(out)):
         if file.exists() and not overwrite:
             raise ConfigError("is there already", where=file, fix="choose another name, or insist with --overwrite")
     if not out.absolute().parent.is_dir():
@@ -40,7 +47,8 @@ def export(
     shown = noise if image is None else as_pixels(image)
     card = write(net, out)
     pixels, confidence = difference(net, out, shown)
-    if pixels:
+    if pixels > (0 if form == "safetensors" else _ROUNDING):
         raise CheckpointError(f"read again it differs in {100 * pixels:.3g} % of the pixels", where=out)
     print(f"{out}\n{card}")
-    print(f"read again: the same class at every pixel, confidence within {confidence:.1g}")
+    alike = "the same class at every pixel" if not pixels else f"another class at {100 * pixels:.2g} % of the pixels"
+    print(f"read again: {alike}, confidence within {confidence:.1g}")

@@ -8,6 +8,7 @@ start is not stopped by it; one that is there before a start stops that start.
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +45,9 @@ class StopRequest:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in SIGNALS:
-            self._before[number] = signal.signal(number, self._note)
+        if threading.current_thread() is threading.main_thread():  # no other may catch signals
+            for number in SIGNALS:
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from safetensors.torch import save
@@ -13,21 +14,66 @@ from cirn_dist.config.load import dump
 from cirn_dist.data.run_sets.label_space import settled
 from cirn_dist.files import atomic, replace_text
 from cirn_dist.inference.find import FORMAT, VERSION
+from cirn_dist.inference.graph import graph_difference, write_graph
 from cirn_dist.inference.load import TrainedSegmenter, load
 from cirn_dist.inference.pictures import Pixels
 from cirn_dist.rundir.results import FILE_NAME as RESULTS
 from cirn_dist.rundir.results import read_results
 
+ExportFormat = Literal["safetensors", "onnx", "torch"]
+SUFFIXES: dict[str, ExportFormat] = {".safetensors": "safetensors", ".onnx": "onnx", ".pt2": "torch"}
+_USE = {
+    "safetensors": """import cirn_dist
+
+found = cirn_dist.load("{file}").predict("photo.jpg")""",
+    "onnx": """import numpy as np
+import onnxruntime
+from PIL import Image
+
+image = Image.open("photo.jpg").convert("RGB").resize(({width}, {height}), Image.Resampling.BICUBIC)
+session = onnxruntime.InferenceSession("{file}")
+(found,) = session.run(None, {{"image": np.asarray(image).transpose(2, 0, 1)[None]}})
+ids = found.argmax(1)[0]""",
+    "torch": """import numpy as np
+import torch
+from PIL import Image
+
+image = Image.open("photo.jpg").convert("RGB").resize(({width}, {height}), Image.Resampling.BICUBIC)
+network = torch.export.load("{file}").module()
+ids = network(torch.from_numpy(np.asarray(image)).permute(2, 0, 1)[None]).argmax(1)[0]""",
+}
+
 
 def export(net: TrainedSegmenter, out: Path) -> Path:
-    """Write a network into a .safetensors file that `load` reads anywhere, a model card beside it; returns the card.
+    """Write a network into one file in the format of its suffix, a model card beside it; returns the card.
 
-    The file's metadata has its classes, palette, the input its weights expect, the run's configuration, and the stage
-    and checkpoint it is of; paths of the machine are left out.
+    `.safetensors` is what `load` reads anywhere; `.onnx` and `.pt2` are graphs for programs without this package
+    (`graph.py`). Each has in its metadata its classes, palette, the input its weights expect, the run's configuration,
+    and the stage and checkpoint it is of; paths of the machine are left out.
 
     Raises:
+        ConfigError: ONNX's libraries are missing.
         DataError: it cannot be written.
     """
+    form = SUFFIXES[out.suffix]
+    if form == "safetensors":
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in net.network.state_dict().items()}
+        with atomic(out) as file:
+            file.write(save(tensors, metadata=_said(net)))
+    else:
+        write_graph(net, out, form, _said(net))
+    card = card_of(out)
+    replace_text(card, model_card(net, out))
+    return card
+
+
+def card_of(out: Path) -> Path:
+    """Return the path of an exported file's model card."""
+    return out.with_name(f"{out.name}.md")
+
+
+def _said(net: TrainedSegmenter) -> dict[str, str]:
+    """Return what a file says of itself."""
     config = settled(net.config)
     domains = {
         name: getattr(config.data, name).model_copy(update={"raw": None, "score_raw": None})
@@ -38,7 +84,7 @@ def export(net: TrainedSegmenter, out: Path) -> Path:
     model = config.model.model_copy(update={"weights": None, "segmenter": None})
     portable = config.model_copy(update={"data": data, "model": model, "translate": translate})
     expects = net.network.backbone.normalisation
-    said = {
+    return {
         FORMAT: VERSION,
         "version": __version__,
         "stage": net.stage,
@@ -49,12 +95,6 @@ def export(net: TrainedSegmenter, out: Path) -> Path:
         "size": json.dumps(net.size),
         "config": dump(portable),
     }
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in net.network.state_dict().items()}
-    with atomic(out) as file:
-        file.write(save(tensors, metadata=said))
-    card = out.with_suffix(".md")
-    replace_text(card, model_card(net, out))
-    return card
 
 
 def difference(net: TrainedSegmenter, out: Path, image: Pixels) -> tuple[float, float]:
@@ -63,6 +103,9 @@ def difference(net: TrainedSegmenter, out: Path, image: Pixels) -> tuple[float, 
     Returns:
         The share of pixels whose class differs, and the largest difference of confidence.
     """
+    form = SUFFIXES[out.suffix]
+    if form != "safetensors":
+        return graph_difference(net, out, form, image)
     one, other = net.predict(image), load(out, device=net.device).predict(image)
     return float((one.ids != other.ids).mean()), float(np.abs(one.confidence - other.confidence).max())
 
@@ -78,9 +121,7 @@ def model_card(net: TrainedSegmenter, out: Path) -> str:
         f"`{config.name}` (seed {config.seed}), by cirn_dist {__version__}; checkpoint `{net.fingerprint[:12]}`.",
         "",
         "```python",
-        "import cirn_dist",
-        "",
-        f'found = cirn_dist.load("{out.name}").predict("photo.jpg")',
+        _USE[SUFFIXES[out.suffix]].format(file=out.name, width=net.size[0], height=net.size[1]),
         "```",
         "",
         f"- **Trained on** labelled images of `{source.recipe}` ({source.split}) and unlabelled ones of "
@@ -88,8 +129,8 @@ def model_card(net: TrainedSegmenter, out: Path) -> str:
         f"- **Classes**: {', '.join(net.classes)}.",
         f"- **Scores**: {_scores(net)}",
         f"- **Started from**: {_start(net)}",
-        "- **Input**: 8-bit RGB of any size; the file has the normalisation. **Output**: a class and its probability "
-        "for each pixel.",
+        f"- **Input**: 8-bit RGB; the file has the normalisation. It may have any size, and was trained to see about "
+        f"{net.size[0]}x{net.size[1]}. **Output**: a class and its probability for each pixel.",
         "",
     ]
     return "\n".join(lines)

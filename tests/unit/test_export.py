@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
-from conftest import Command
+from conftest import ROOT, Command
+from PIL import Image
 from safetensors import safe_open
 
 from cirn_dist.config.load import parse
 from cirn_dist.config.yamlfile import read_yaml, to_yaml
-from cirn_dist.errors import CheckpointError
+from cirn_dist.errors import CheckpointError, ConfigError
+from cirn_dist.inference import graph
 from cirn_dist.inference.load import load
 from cirn_dist.rundir.made import FILE_NAME as MADE
 
@@ -43,7 +50,7 @@ def test_the_file_alone_is_the_network(run: Path, tmp_path: Path, cirn_dist: Com
         one, other = before.predict(noise(seed)), after.predict(noise(seed))
         np.testing.assert_array_equal(one.ids, other.ids)
         np.testing.assert_array_equal(one.confidence, other.confidence)
-    card = file.with_suffix(".md").read_text()
+    card = file.with_name("net.safetensors.md").read_text()
     for words in ("stage `adapt`", "sky, building, pole", "random weights", "% mIoU on `streets`", "net.safetensors"):
         assert words in card, words
 
@@ -108,3 +115,53 @@ def test_a_stage_is_the_network_it_was_trained_as(run: Path) -> None:
         assert load(run, "adapt").config.model.acm.width == 8
     finally:
         (run / "config.yaml").write_text(text)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "onnx", "pt2"])
+def test_each_format_is_the_network_in_the_words_of_its_own_card(
+    run: Path, tmp_path: Path, cirn_dist: Command, suffix: str
+) -> None:
+    """The card's program, in a process and a folder of its own, finds the classes that the loaded network finds."""
+    done = cirn_dist("export", run, "--out", tmp_path / f"net.{suffix}")
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    Image.fromarray(noise(3, 40, 48)).save(tmp_path / "photo.png")
+    (code,) = re.findall(r"```python\n(.*?)```", (tmp_path / f"net.{suffix}.md").read_text(), re.S)
+    code = code.replace("photo.jpg", "photo.png") + "\nids = found.ids if suffix == 'safetensors' else ids"
+    code += "\nimport numpy\nnumpy.save('ids.npy', numpy.asarray(ids).astype('uint8'))"
+    ran = subprocess.run(
+        [sys.executable, "-c", f"suffix = {suffix!r}\n{code}"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    expected = load(run).predict(tmp_path / "photo.png").ids
+    assert len(np.unique(expected)) > 1, "or all networks would be alike"
+    np.testing.assert_array_equal(np.load(tmp_path / "ids.npy"), expected)
+
+
+def test_a_graph_takes_any_number_of_images_of_any_size_and_says_what_it_is(
+    run: Path, tmp_path: Path, cirn_dist: Command
+) -> None:
+    file = tmp_path / "net.onnx"
+    assert cirn_dist("export", run, "--out", file).returncode == 0
+    session = onnxruntime.InferenceSession(str(file))
+    said = session.get_modelmeta().custom_metadata_map
+    assert json.loads(said["classes"])[3] == "road"
+    assert json.loads(said["size"]) == [48, 40]
+    assert str(tmp_path.parent) not in json.dumps(said)
+    network = load(run).network
+    for count, height, width in ((1, 16, 16), (3, 61, 77), (2, 120, 50)):
+        images = np.stack([noise(number, height, width) for number in range(count)]).transpose(0, 3, 1, 2).copy()
+        (found,) = session.run(["probabilities"], {"image": images})
+        with torch.no_grad():
+            logits = network(torch.from_numpy(images.astype(np.float64) / 127.5 - 1).float()).logits.double()
+        np.testing.assert_allclose(found, logits.softmax(1).numpy(), atol=2e-5)
+
+
+def test_a_missing_library_is_named_before_anything_is_read(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, "installed", lambda name: name != "onnxscript")
+    with pytest.raises(ConfigError, match=r"needs onnxscript; pip install 'cirn-dist\[onnx\]'"):
+        graph.assert_exportable("onnx")
+    graph.assert_exportable("torch")
