@@ -131,7 +131,8 @@ def test_each_format_is_the_network_in_the_words_of_its_own_card(
     code += "\nimport numpy\nnumpy.save('ids.npy', numpy.asarray(ids).astype('uint8'))"
     ran = subprocess.run(
         [sys.executable, "-c", f"suffix = {suffix!r}\n{code}"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     expected = load(run).predict(tmp_path / "photo.png").ids
