@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from cirn_dist.data.pack.list_file import IMAGE_SUFFIXES
 from cirn_dist.data.pack.walk import Walks
 from cirn_dist.errors import DataError
 from cirn_dist.files import atomic
 from cirn_dist.inference.load import Prediction, TrainedSegmenter
-from cirn_dist.inference.pictures import Pixels, input_size, read_pixels
+from cirn_dist.inference.pictures import Pixels, read_pixels
 
 KINDS = ("ids", "colour", "overlay", "confidence")  # each a folder of PNGs
 _AHEAD = 3  # batches that are read before they are needed, and that may wait to be written
@@ -105,10 +106,10 @@ def predict_files(
             (out / kind / name).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
         writing: deque[Future[None]] = deque()
-        for group in _groups(_read_ahead(readers, todo, _AHEAD * batch + workers), net.size, size, batch, done):
-            images = [pixels for _, pixels in group]
-            for (job, pixels), found in zip(group, net.predict_all(images, size=size), strict=True):
-                writing.append(writers.submit(_write, out, job.name, kinds, pixels, found))
+        read = _read_ahead(readers, todo, lambda pixels: net.seen(pixels, size), _AHEAD * batch + workers)
+        for group in _groups(read, batch, done):
+            for one, logits in zip(group, net.logits([one.seen for one in group]), strict=True):
+                writing.append(writers.submit(_write, net, out, one, kinds, logits))
             while len(writing) > _AHEAD * batch + workers:
                 writing.popleft().result()
             done.predicted += len(group)
@@ -119,53 +120,63 @@ def predict_files(
     return done
 
 
-def _read_ahead(pool: ThreadPoolExecutor, todo: Sequence[Job], ahead: int) -> Iterator[tuple[Job, Pixels | DataError]]:
-    """Yield the files' pixels in order, or why there are none, while `ahead` of them are being read."""
-    waiting: deque[tuple[Job, Future[Pixels | DataError]]] = deque()
+@dataclass(frozen=True)
+class _Read:
+    """An image file's pixels, (H, W, 3), and what the network sees of them."""
+
+    job: Job
+    pixels: Pixels
+    seen: Pixels
+
+
+@dataclass(frozen=True)
+class _Damaged:
+    job: Job
+    reason: str
+
+
+def _read_ahead(
+    pool: ThreadPoolExecutor, todo: Sequence[Job], seen: Callable[[Pixels], Pixels], ahead: int
+) -> Iterator[_Read | _Damaged]:
+    """Yield the files' images in order, or why there are none, while `ahead` of them are being read."""
+
+    def read(job: Job) -> _Read | _Damaged:
+        try:
+            pixels = read_pixels(job.image)
+        except DataError as error:
+            return _Damaged(job, error.what)
+        return _Read(job, pixels, seen(pixels))
+
+    waiting: deque[Future[_Read | _Damaged]] = deque()
     for job in todo:
-        waiting.append((job, pool.submit(_read, job.image)))
+        waiting.append(pool.submit(read, job))
         if len(waiting) > ahead:
-            first, pixels = waiting.popleft()
-            yield first, pixels.result()
-    for job, pixels in waiting:
-        yield job, pixels.result()
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
-def _read(file: Path) -> Pixels | DataError:
-    try:
-        return read_pixels(file)
-    except DataError as error:
-        return error
-
-
-def _groups(
-    read: Iterable[tuple[Job, Pixels | DataError]],
-    trained: tuple[int, int],
-    size: tuple[int, int] | None,
-    batch: int,
-    done: Done,
-) -> Iterator[list[tuple[Job, Pixels]]]:
+def _groups(read: Iterable[_Read | _Damaged], batch: int, done: Done) -> Iterator[list[_Read]]:
     """Yield up to `batch` images that the network sees at one size; what could not be read is noted in `done`."""
-    group: list[tuple[Job, Pixels]] = []
-    last: tuple[int, int] | None = None
-    for job, pixels in read:
-        if isinstance(pixels, DataError):
-            done.damaged.append({"file": str(job.image), "reason": pixels.what})
+    group: list[_Read] = []
+    for one in read:
+        if isinstance(one, _Damaged):
+            done.damaged.append({"file": str(one.job.image), "reason": one.reason})
             continue
-        seen = size or input_size((pixels.shape[1], pixels.shape[0]), trained)
-        if group and (len(group) == batch or seen != last):
+        if group and (len(group) == batch or one.seen.shape != group[-1].seen.shape):
             yield group
             group = []
-        group.append((job, pixels))
-        last = seen
+        group.append(one)
     if group:
         yield group
 
 
-def _write(out: Path, name: Path, kinds: Sequence[str], pixels: Pixels, found: Prediction) -> None:
+def _write(net: TrainedSegmenter, out: Path, image: _Read, kinds: Sequence[str], logits: Tensor) -> None:
+    """Decide and write, in a thread: at an image's own size that is a good part of a small network's time."""
+    found = net.decide(logits, image.pixels.shape[:2])
     for kind in kinds:
-        with atomic(out / kind / name) as file:
-            _picture(kind, pixels, found).save(file, "PNG", compress_level=1)
+        with atomic(out / kind / image.job.name) as file:
+            _picture(kind, image.pixels, found).save(file, "PNG", compress_level=1)
 
 
 def _picture(kind: str, pixels: Pixels, found: Prediction) -> Image.Image:

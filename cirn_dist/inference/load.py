@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from torch import Tensor
 
 from cirn_dist.data.images import to_tensor
 from cirn_dist.data.labels import LabelSpace
@@ -109,31 +110,34 @@ class TrainedSegmenter:
         Raises:
             DataError: the image cannot be read, or is not one.
         """
-        return self.predict_all([as_pixels(image)], size=size, scales=scales, flip=flip)[0]
+        pixels = as_pixels(image)
+        (logits,) = self.logits([self.seen(pixels, size)], scales=scales, flip=flip)
+        return self.decide(logits, pixels.shape[:2])
+
+    def seen(self, image: Pixels, size: tuple[int, int] | None = None) -> Pixels:
+        """Return an image at the size at which the network sees it; `size` as in `predict`."""
+        return scaled(image, size or input_size((image.shape[1], image.shape[0]), self.size))
 
     @torch.inference_mode()
-    def predict_all(
-        self,
-        images: Sequence[Pixels],
-        *,
-        size: tuple[int, int] | None = None,
-        scales: Sequence[float] | None = None,
-        flip: bool | None = None,
-    ) -> list[Prediction]:
-        """Predict images that the network sees at one size, in one forward pass; the rest as `predict`."""
-        seen = [scaled(one, size or input_size((one.shape[1], one.shape[0]), self.size)) for one in images]
-        logits = predict(
+    def logits(
+        self, seen: Sequence[Pixels], *, scales: Sequence[float] | None = None, flip: bool | None = None
+    ) -> Tensor:
+        """Return the logits of images of one size, (N, C, H, W) on the device, in one forward pass."""
+        return predict(
             self.network,
             to_tensor(seen, self.device),
             scales=self.scales if scales is None else scales,
             flip=self.flip if flip is None else flip,
             autocast=self.autocast(),
         )
-        found = []
-        for one, its in zip(images, logits, strict=True):
-            confidence, ids = resize(its[None], one.shape[:2])[0].softmax(0).max(0)
-            found.append(Prediction(ids.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy(), self.space))
-        return found
+
+    @torch.inference_mode()
+    def decide(self, logits: Tensor, size: tuple[int, ...]) -> Prediction:
+        """Return what the logits (C, h, w) of an image mean at its own height and width."""
+        resized = resize(logits[None], size)[0]
+        highest, ids = resized.max(0)
+        confidence = resized.sub_(highest).exp_().sum(0).reciprocal_()  # the softmax's value there
+        return Prediction(ids.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy(), self.space)
 
 
 def load(path: str | Path, stage: str | None = None, device: str | torch.device | None = None) -> TrainedSegmenter:

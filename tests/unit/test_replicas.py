@@ -26,7 +26,7 @@ class TwoRanks(Runtime):
 
 @pytest.fixture
 def runtime() -> TwoRanks:
-    found = TwoRanks("fp32")
+    found = TwoRanks(torch.device("cpu"), "fp32")
     found.world = 2
     return found
 
