@@ -16,7 +16,7 @@ import cirn_dist
 from cirn_dist.chain import stage_titles, stages
 from cirn_dist.config.load import load
 from cirn_dist.config.schema import Config, flatten
-from cirn_dist.data.plan import Plan
+from cirn_dist.data.loading.plan import Plan
 from cirn_dist.data.run_sets.label_space import settled
 from cirn_dist.display.progress import Progress
 from cirn_dist.display.tables import results_table

@@ -1,1 +1,1 @@
-"""Shard sets: labels, the deterministic order, the loader; packing and files in rooms of their own."""
+"""Labels and image files; rooms of their own for shard sets, packing, loading and the procedural streets."""

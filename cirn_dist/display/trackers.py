@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 import numpy as np
 from PIL import Image
@@ -48,10 +48,13 @@ class Trackers:
         """Open every tracker for a stage that goes on from `resume_at_iteration`: later entries will be repeated."""
         self.finish()
         for name in self.names:
-            if name == "tensorboard":
-                self._open.append(TensorBoard(self.folder / stage / "tensorboard", resume_at_iteration))
-            else:
-                self._open.append(Wandb(self.folder, self.run_name, stage))
+            match name:
+                case "tensorboard":
+                    self._open.append(TensorBoard(self.folder / stage / "tensorboard", resume_at_iteration))
+                case "wandb":
+                    self._open.append(Wandb(self.folder, self.run_name, stage))
+                case _:
+                    assert_never(name)
 
     def write(self, metrics: Metrics) -> None:
         """Give every tracker one step's metrics."""

@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from cirn_dist.data.stream import Plan, Stream, loader
+from cirn_dist.data.loading.stream import Plan, Stream, loader
 from cirn_dist.display.progress import place
 from cirn_dist.engine.meter import Meter, passed_multiple_of
 from cirn_dist.engine.players import Player

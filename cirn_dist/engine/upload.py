@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cirn_dist.data.stream import Batches
+from cirn_dist.data.loading.stream import Batches
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch
 from cirn_dist.transfer import sent

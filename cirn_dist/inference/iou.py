@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cirn_dist.data.images import label_of, read_images
 from cirn_dist.data.labels import IGNORE
+from cirn_dist.data.loading.images import label_of, read_images
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.inference.logits import label_map
 from cirn_dist.rundir.results import Scores

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cirn_dist.data.images import to_tensor
 from cirn_dist.data.labels import LabelSpace
+from cirn_dist.data.loading.images import to_tensor
 from cirn_dist.inference.find import find
 from cirn_dist.inference.logits import predict
 from cirn_dist.inference.network import trained

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
-from cirn_dist.data.transforms import decode_image
+from cirn_dist.data.loading.transforms import decode_image
 from cirn_dist.errors import CorruptSample, DataError
 
 Pixels = npt.NDArray[np.uint8]

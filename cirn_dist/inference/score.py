@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 from torch import Tensor
 
-from cirn_dist.data.images import batches
 from cirn_dist.data.labels import translation
+from cirn_dist.data.loading.images import batches
 from cirn_dist.data.pack.pack import Progress, pack
 from cirn_dist.data.pack.recipes import load_recipe
 from cirn_dist.data.run_sets.label_space import setting

@@ -15,7 +15,7 @@ import torch
 from cirn_dist.chain import stages
 from cirn_dist.choices import AskedPrecision, Precision
 from cirn_dist.config.schema import Config
-from cirn_dist.data.plan import Plan
+from cirn_dist.data.loading.plan import Plan
 from cirn_dist.data.run_sets.label_space import settled
 from cirn_dist.errors import CirnError, ConfigError
 from cirn_dist.inputs import check_inputs, to_download

@@ -19,10 +19,10 @@ from PIL import Image
 from torch.nn import functional
 
 from cirn_dist.data.decode import open_image
-from cirn_dist.data.plan import Plan
+from cirn_dist.data.loading.plan import Plan
+from cirn_dist.data.loading.stream import Stream, loader
+from cirn_dist.data.loading.transforms import SegmentationTransform, decode_label
 from cirn_dist.data.shards.shardset import LABEL, ShardSet
-from cirn_dist.data.stream import Stream, loader
-from cirn_dist.data.transforms import SegmentationTransform, decode_label
 from cirn_dist.seeds import uniforms
 
 _FAR = 10**8

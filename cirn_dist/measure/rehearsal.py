@@ -25,10 +25,10 @@ from cirn_dist.config.schema import Augment, Config, SegmenterTraining
 from cirn_dist.config.section import Size
 from cirn_dist.data.decode import CODECS, encode_image, encode_label
 from cirn_dist.data.labels import LabelSpace
+from cirn_dist.data.loading.stream import Plan, loader
 from cirn_dist.data.run_sets.label_space import settled
 from cirn_dist.data.shards.shardset import LABEL, ShardSet
 from cirn_dist.data.shards.writer import finish, write_shard
-from cirn_dist.data.stream import Plan, loader
 from cirn_dist.display.progress import Progress
 from cirn_dist.engine.loop import Training
 from cirn_dist.engine.players import Player

@@ -9,9 +9,9 @@ import torch
 from cirn_dist.checkpoint.state import load_component
 from cirn_dist.choices import Optimizer
 from cirn_dist.config.schema import Augment, Config, SegmenterTraining
+from cirn_dist.data.loading.stream import Stream
+from cirn_dist.data.loading.transforms import SegmentationTransform
 from cirn_dist.data.shards.shardset import ShardSet
-from cirn_dist.data.stream import Stream
-from cirn_dist.data.transforms import SegmentationTransform
 from cirn_dist.engine.backends import build_player
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.run import Run

@@ -10,7 +10,7 @@ import pytest
 from launching import ROOT, launch
 
 from cirn_dist.data.shards.shardset import ShardSet
-from cirn_dist.data.transforms import decode_label
+from cirn_dist.data.loading.transforms import decode_label
 
 RULES = ("bdl", "crst", "iast", "fixed")
 

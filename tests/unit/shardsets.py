@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cirn_dist.data.loading.transforms import decode_image, decode_label
 from cirn_dist.data.shards.shardset import ShardSet
-from cirn_dist.data.transforms import decode_image, decode_label
 
 
 def by_key(shards: ShardSet) -> dict[str, int]:

@@ -13,10 +13,10 @@ from PIL import Image
 from rawdata import jpeg, labels, picture, sample, shard_set
 
 from cirn_dist.data.decode import encode_label
+from cirn_dist.data.loading.stream import Plan, Stream, loader
+from cirn_dist.data.loading.transforms import SegmentationTransform, decode_label
 from cirn_dist.data.shards.foreign import index_foreign
 from cirn_dist.data.shards.shardset import ShardSet
-from cirn_dist.data.stream import Plan, Stream, loader
-from cirn_dist.data.transforms import SegmentationTransform, decode_label
 from cirn_dist.errors import ConfigError, DataError
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cirn_dist.data.order import Order
-from cirn_dist.data.plan import Plan
+from cirn_dist.data.loading.order import Order
+from cirn_dist.data.loading.plan import Plan
 from cirn_dist.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ from stagerun import logged, stage_run
 
 from cirn_dist.config.load import load
 from cirn_dist.config.schema import Config
-from cirn_dist.data.transforms import SegmentationTransform
+from cirn_dist.data.loading.transforms import SegmentationTransform
 from cirn_dist.engine.loop import fit
 from cirn_dist.engine.run import Run
 from cirn_dist.stages.adapt.train import adaptation

@@ -20,10 +20,10 @@ from cirn_dist.checkpoint.store import Checkpoint
 from cirn_dist.config.load import load
 from cirn_dist.config.schema import Domain
 from cirn_dist.data.decode import encode_image, encode_label
-from cirn_dist.data.images import label_of, read_images
 from cirn_dist.data.labels import label_space, mapping
+from cirn_dist.data.loading.images import label_of, read_images
+from cirn_dist.data.loading.transforms import SegmentationTransform
 from cirn_dist.data.shards.shardset import ShardSet
-from cirn_dist.data.transforms import SegmentationTransform
 from cirn_dist.display.tables import results_table
 from cirn_dist.engine.loop import fit
 from cirn_dist.engine.run import Run

@@ -90,7 +90,7 @@ def test_the_same_samples_give_the_same_bytes(tmp_path):
 
 
 def test_class_pixels_mean_and_std_are_those_of_the_images(tmp_path):
-    from cirn_dist.data.transforms import decode_image, decode_label
+    from cirn_dist.data.loading.transforms import decode_image, decode_label
 
     shards = shard_set(tmp_path, [2, 2])
     labels = np.stack([decode_label(shards.read(i)["label.png"]) for i in range(4)])

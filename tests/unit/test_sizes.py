@@ -14,6 +14,8 @@ from stagerun import stage_run
 
 from cirn_dist.data.decode import encode_image, encode_label
 from cirn_dist.data.labels import label_space
+from cirn_dist.data.loading.stream import Stream
+from cirn_dist.data.loading.transforms import SegmentationTransform
 from cirn_dist.data.pack.pack import pack
 from cirn_dist.data.shards.foreign import index_foreign
 from cirn_dist.data.shards.repair import repair
@@ -22,8 +24,6 @@ from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.data.shards.stats import Stats
 from cirn_dist.data.shards.verify import verify
 from cirn_dist.data.shards.writer import finish, write_shard
-from cirn_dist.data.stream import Stream
-from cirn_dist.data.transforms import SegmentationTransform
 from cirn_dist.errors import CorruptSample, DataError
 from cirn_dist.stages.evaluate.miou import evaluate
 from cirn_dist.stages.segmenter import build_segmenter

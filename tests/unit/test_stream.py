@@ -13,13 +13,13 @@ from rawdata import flip, labels, sample, shard_set
 
 from cirn_dist.data.decode import encode_image, encode_label
 from cirn_dist.data.labels import label_space
+from cirn_dist.data.loading.stream import Plan, Stream, loader
+from cirn_dist.data.loading.transforms import SegmentationTransform
 from cirn_dist.data.shards.records import write_index
 from cirn_dist.data.shards.samples import Entry, json_field
 from cirn_dist.data.shards.shardset import ShardSet, index_name
 from cirn_dist.data.shards.stats import Stats
 from cirn_dist.data.shards.writer import finish, write_shard
-from cirn_dist.data.stream import Plan, Stream, loader
-from cirn_dist.data.transforms import SegmentationTransform
 from cirn_dist.data.workers.processes import fork_server
 from cirn_dist.errors import ConfigError, DataError
 

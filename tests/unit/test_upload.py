@@ -13,7 +13,7 @@ import torch
 from stagerun import stage_run
 from torch import Tensor
 
-from cirn_dist.data.stream import Batches
+from cirn_dist.data.loading.stream import Batches
 from cirn_dist.engine import upload
 from cirn_dist.engine.step import Batch
 from cirn_dist.errors import TRY_AGAIN, Stopped

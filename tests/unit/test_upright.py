@@ -10,10 +10,10 @@ from PIL import Image, ImageOps
 from rawdata import jpeg, labels, picture, save
 from shardsets import by_key, image_of, label_of
 
-from cirn_dist.data import transforms
 from cirn_dist.data.decode import may_be_turned, open_image
+from cirn_dist.data.loading import transforms
+from cirn_dist.data.loading.transforms import decode_image
 from cirn_dist.data.pack.pack import pack
-from cirn_dist.data.transforms import decode_image
 from cirn_dist.errors import CorruptSample
 
 SHOWN = {

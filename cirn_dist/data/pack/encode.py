@@ -19,8 +19,8 @@ from cirn_dist.data.pack.id_maps import colour_map, id_map
 from cirn_dist.data.pack.matches import Item
 from cirn_dist.data.pack.recipes import Recipe
 from cirn_dist.data.shards.samples import Entry, LeftOut, json_field
+from cirn_dist.data.shards.sizes import misfit
 from cirn_dist.data.shards.stats import measure
-from cirn_dist.data.sizes import misfit
 from cirn_dist.errors import CorruptSample, DataError
 
 _UNKNOWN = -1

@@ -13,8 +13,8 @@ from cirn_dist.data.label_files import open_label
 from cirn_dist.data.labels import IGNORE, UInt8Array
 from cirn_dist.data.shards.samples import Entry
 from cirn_dist.data.shards.shardset import LABEL, ShardSet
+from cirn_dist.data.shards.sizes import assert_fits, kept_size
 from cirn_dist.data.shards.stats import measure
-from cirn_dist.data.sizes import assert_fits, kept_size
 from cirn_dist.errors import CorruptSample, DataError
 
 

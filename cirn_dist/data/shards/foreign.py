@@ -15,9 +15,9 @@ from cirn_dist.data.label_files import open_label
 from cirn_dist.data.labels import IGNORE, LabelSpace, UInt8Array, label_space
 from cirn_dist.data.shards.records import Record, write_index
 from cirn_dist.data.shards.shardset import INDEX, LABEL, ShardSet, index_name, space_from_json
+from cirn_dist.data.shards.sizes import misfit
 from cirn_dist.data.shards.stats import Stats, measure, total
 from cirn_dist.data.shards.tars import index_tar, key_at
-from cirn_dist.data.sizes import misfit
 from cirn_dist.data.workers.pool import ordered_map
 from cirn_dist.errors import ConfigError, CorruptSample, DataError
 from cirn_dist.files import atomic, file_sha256, read_json

@@ -13,7 +13,7 @@ from multiprocessing.context import BaseContext
 import torch
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # what asks a run to stop
-_PRELOADED = ("cirn_dist.data.workers.feed", "cirn_dist.data.stream", "cirn_dist.data.pack.encode")
+_PRELOADED = ("cirn_dist.data.workers.feed", "cirn_dist.data.loading.stream", "cirn_dist.data.pack.encode")
 
 
 def start_method() -> BaseContext:

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cirn_dist.data.images import batches
+from cirn_dist.data.loading.images import batches
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.inference.adabn import adabn as renormalised

@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import BaseModel
 from torch import Tensor
 
-from cirn_dist.data.images import label_of, read_images, spread_over, to_image
+from cirn_dist.data.loading.images import label_of, read_images, spread_over, to_image
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.display.attention_maps import save_map
 from cirn_dist.engine.run import Run

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cirn_dist.chain import stage_in_round
 from cirn_dist.data.decode import encode_label
-from cirn_dist.data.images import batches, read_images
+from cirn_dist.data.loading.images import batches, read_images
 from cirn_dist.data.shards.shardset import LABEL, Sample, ShardSet
 from cirn_dist.display.tables import pseudo_label_table
 from cirn_dist.engine.run import Run

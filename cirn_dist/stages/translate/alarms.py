@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cirn_dist.data.images import to_image
+from cirn_dist.data.loading.images import to_image
 from cirn_dist.display.panels import compose, stacked
 from cirn_dist.engine.meter import passed_multiple_of
 from cirn_dist.engine.run import Run

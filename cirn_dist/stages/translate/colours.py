@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cirn_dist.config.schema import Translate
-from cirn_dist.data.images import batches, read_images
+from cirn_dist.data.loading.images import batches, read_images
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.seeds import derive

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cirn_dist.checkpoint.state import load_component
-from cirn_dist.data.images import read_images
+from cirn_dist.data.loading.images import read_images
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.models.cyclegan import Generator

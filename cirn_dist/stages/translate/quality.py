@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cirn_dist.checkpoint.state import load_component
-from cirn_dist.data.images import Images, label_of, read_images, spread_over
+from cirn_dist.data.loading.images import Images, label_of, read_images, spread_over
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.files import replace_text

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cirn_dist.data.decode import upright_size
-from cirn_dist.data.images import spread_over
+from cirn_dist.data.loading.images import spread_over
 from cirn_dist.data.shards.shardset import LABEL, Sample, ShardSet
-from cirn_dist.data.sizes import Size, kept_size, misfit
+from cirn_dist.data.shards.sizes import Size, kept_size, misfit
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import CorruptSample, DataError
 from cirn_dist.stages.derived_set import derive_set

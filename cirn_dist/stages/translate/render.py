@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from cirn_dist.data.decode import CODECS, encode_image
-from cirn_dist.data.images import read_images, to_image
+from cirn_dist.data.loading.images import read_images, to_image
 from cirn_dist.data.shards.shardset import Sample, ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import TrainingError

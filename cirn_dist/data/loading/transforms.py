@@ -15,7 +15,7 @@ from cirn_dist.data.decode import may_be_turned, open_image
 from cirn_dist.data.label_files import open_label
 from cirn_dist.data.labels import IGNORE, UInt8Array
 from cirn_dist.data.shards.shardset import LABEL, Sample
-from cirn_dist.data.sizes import assert_fits, misfit, original_size
+from cirn_dist.data.shards.sizes import assert_fits, misfit, original_size
 from cirn_dist.errors import CorruptSample
 
 try:

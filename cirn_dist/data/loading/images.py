@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cirn_dist.data.loading.transforms import decode_image, decode_label
 from cirn_dist.data.shards.shardset import LABEL, Sample, ShardSet
-from cirn_dist.data.sizes import assert_fits, kept_size
-from cirn_dist.data.transforms import decode_image, decode_label
+from cirn_dist.data.shards.sizes import assert_fits, kept_size
 from cirn_dist.errors import CorruptSample
 
 

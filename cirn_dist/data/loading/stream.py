@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from cirn_dist.data.order import Order
-from cirn_dist.data.plan import Plan
+from cirn_dist.data.loading.order import Order
+from cirn_dist.data.loading.plan import Plan
+from cirn_dist.data.loading.transforms import Tensors, Transform
 from cirn_dist.data.shards.shardset import ShardSet
-from cirn_dist.data.transforms import Tensors, Transform
 from cirn_dist.data.workers.feed import Feed
 from cirn_dist.errors import ConfigError, CorruptSample, DataError
 from cirn_dist.seeds import derive, uniforms
