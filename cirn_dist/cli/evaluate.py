@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cirn_dist.cli.options import Device, Json, OfStage, RecipeOptions, Trained, recipe_options, write_result
+from cirn_dist.cli.options import Device, Json, OfStage, OfWeights, RecipeOptions, Trained, recipe_options, write_result
 from cirn_dist.display.terminal import show
 from cirn_dist.errors import ConfigError
 
@@ -26,40 +27,39 @@ def evaluate(
     map_labels: Annotated[
         list[str] | None, typer.Option("--map", metavar="CLASS=CLASS", help="The set's class = the network's.")
     ] = None,
+    config: OfWeights = None,
     device: Device = None,
     json: Json = None,
 ) -> None:
-    """Score a trained network on any labelled set: IoU per class and mean, pixel accuracy, and in --json all counts."""
+    """Score a trained network on any labelled set: IoU per class and mean, pixel accuracy, and in --json all counts.
+
+    Under a launcher its processes share the images; the scores are those of one process.
+    """
+    from cirn_dist.cli.ranks import together
     from cirn_dist.display.evaluation import evaluation_table
     from cirn_dist.display.shards import counting
+    from cirn_dist.engine.runtime import WORK_TIMEOUT
     from cirn_dist.inference.load import load
-    from cirn_dist.inference.score import open_set, score
+    from cirn_dist.inference.score import labelled_at, open_labelled, score
 
     averaged = None if scales is None else [_scale(one) for one in scales.split(",")]
     names = dict(_pair(one) for one in map_labels or []) or None
     options = recipe_options(option or [])
-    net = load(run, stage, device)
-    with tempfile.TemporaryDirectory(prefix="cirn-evaluate-") as scratch:
-        with counting("packing") as count:
-            labelled = open_set(
-                net,
-                data,
-                Path(scratch) / "set",
-                recipe=recipe,
-                split=split,
-                options=options,
-                progress=count,
-            )
+    with together() as ranks, tempfile.TemporaryDirectory(prefix="cirn-evaluate-") as scratch:
+        net = load(run, stage, device or ranks.device, config)
+        with counting("packing", quiet=not ranks.main) as count:
+            place = Path(scratch) / "set"
+            pack = partial(labelled_at, net, data, place, recipe=recipe, split=split, options=options, progress=count)
+            labelled = open_labelled(ranks.on_main(pack, timeout=WORK_TIMEOUT))
         found = []
         for renormalised in (False, True) if adabn else (False,):
-            with counting("scoring") as count:
-                found.append(
-                    score(
-                        net, labelled, adabn=renormalised, scales=averaged, flip=flip, map_labels=names, progress=count
-                    )
-                )
-    show(evaluation_table(found, net.space))
-    write_result(json, found)
+            with counting("scoring", quiet=not ranks.main) as count:
+                how: dict[str, Any] = {"scales": averaged, "flip": flip, "map_labels": names}
+                found.append(score(net, labelled, adabn=renormalised, ranks=ranks, progress=count, **how))
+        if ranks.main:
+            show(evaluation_table(found, net.space))
+            write_result(json, found)
+        ranks.barrier()  # the scratch set is rank 0's
 
 
 def _pair(text: str) -> tuple[str, str]:

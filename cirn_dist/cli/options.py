@@ -33,9 +33,29 @@ RecipeOptions = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="Replaces a value of the recipe, e.g. count=200 or list=train.txt."),
 ]
-Trained = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, a stage's in it, or one checkpoint's.")]
+Trained = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run's folder, a stage's in it, a checkpoint's, or an exported file.")
+]
+OfWeights = Annotated[
+    str | None,
+    typer.Option("--config", metavar="CONFIG", help="For imported weights alone: whose network they are."),
+]
 OfStage = Annotated[str | None, typer.Option("--stage", help="Of a run; default: the last finished one.")]
 Device = Annotated[str | None, typer.Option(help="Default: the GPU if there is one.")]
+
+
+def read_size(text: str | None, option: str) -> tuple[int, int] | None:
+    """Read an option's WxH.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if text is None:
+        return None
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ConfigError(f"{text!r} is no size", where=option, fix="e.g. 1024x512")
+    return int(width), int(height)
 
 
 def recipe_options(words: list[str]) -> dict[str, Any]:

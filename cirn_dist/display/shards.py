@@ -31,11 +31,11 @@ class Counter:
 
 
 @contextmanager
-def counting(title: str) -> Iterator[Counter]:
-    """Show a bar with count and remaining time while the context is open; plain logs get none."""
+def counting(title: str, *, quiet: bool = False) -> Iterator[Counter]:
+    """Show a bar with count and remaining time while the context is open; plain logs and `quiet` ranks get none."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     console = Console(stderr=True)
-    hidden = not console.is_terminal  # it would leave an empty line
+    hidden = quiet or not console.is_terminal  # it would leave an empty line
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as bar:
         yield Counter(bar, title)
 

@@ -38,6 +38,13 @@ class Done:
     predicted: int = 0
     damaged: list[dict[str, str]] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, parts: Iterable[Done]) -> Done:
+        """Put what several processes have done together, the damaged files by name."""
+        parts = list(parts)
+        damaged = sorted((one for part in parts for one in part.damaged), key=lambda one: one["file"])
+        return cls(sum(part.predicted for part in parts), damaged)
+
 
 def jobs(arguments: Sequence[str]) -> list[Job]:
     """Return the image files that files, folders and patterns stand for; a folder's keep their places below it.
@@ -87,6 +94,7 @@ def predict_files(
     *,
     batch: int = 1,
     size: tuple[int, int] | None = None,
+    window: tuple[int, int] | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Done:
@@ -95,7 +103,7 @@ def predict_files(
     Args:
         kinds: of KINDS: ids (8-bit), colour, overlay, confidence (16-bit grey, 65535 is 1).
         batch: images of one size in a forward pass.
-        size: width and height that the network sees; as it was trained by default.
+        size, window: what the network sees of an image; see `TrainedSegmenter.predict`.
 
     Raises:
         DataError: `out` cannot be written.
@@ -106,9 +114,9 @@ def predict_files(
             (out / kind / name).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
         writing: deque[Future[None]] = deque()
-        read = _read_ahead(readers, todo, lambda pixels: net.seen(pixels, size), _AHEAD * batch + workers)
+        read = _read_ahead(readers, todo, lambda pixels: net.seen(pixels, size, window), _AHEAD * batch + workers)
         for group in _groups(read, batch, done):
-            for one, logits in zip(group, net.logits([one.seen for one in group]), strict=True):
+            for one, logits in zip(group, net.logits([one.seen for one in group], window=window), strict=True):
                 writing.append(writers.submit(_write, net, out, one, kinds, logits))
             while len(writing) > _AHEAD * batch + workers:
                 writing.popleft().result()

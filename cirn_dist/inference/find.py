@@ -17,8 +17,10 @@ from cirn_dist.config.schema import Config
 from cirn_dist.config.yamlfile import parse_yaml
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.run_sets.label_space import run_space
-from cirn_dist.errors import CheckpointError, nearest
-from cirn_dist.files import naming_the_file
+from cirn_dist.errors import CheckpointError, ConfigError, nearest
+from cirn_dist.files import file_sha256, naming_the_file
+from cirn_dist.inference.network import segmenter_of
+from cirn_dist.models.imported import load_imported
 from cirn_dist.models.weights import described, read_weights
 from cirn_dist.rundir.made import read_made
 from cirn_dist.rundir.settings import CONFIG
@@ -45,13 +47,14 @@ class Found:
 
 
 @naming_the_file()
-def find(path: Path, stage: str | None = None) -> Found:
+def find(path: Path, stage: str | None = None, config: Config | None = None) -> Found:
     """Return the checkpoint that a path stands for.
 
     Args:
         path: of a run's folder (its last finished stage that has a segmenter), of a stage's folder in it (its newest
             checkpoint), of one checkpoint's folder, or of a file that `export` has written.
         stage: of a run, another than the last; controls have to be asked for.
+        config: of weights alone, whose file is that of `import-weights`: their network, classes and image size.
 
     Raises:
         CheckpointError: nothing of the kind is there, it is damaged, or has no segmenter.
@@ -59,7 +62,9 @@ def find(path: Path, stage: str | None = None) -> Found:
     """
     path = Path(path)
     if path.is_file():
-        return _exported(path)
+        return _exported(path) if config is None else _imported(path, config)
+    if config is not None:
+        raise ConfigError("has a configuration of its own", where=path, fix="drop --config: it is for weights alone")
     if (path / CONFIG).is_file():
         config = _config(path)
         return _found(path, stage or _last(path, config), config)
@@ -126,10 +131,26 @@ def _checked(run: Path, stage: str, checkpoint: Checkpoint, config: Config) -> F
 def _exported(file: Path) -> Found:
     said = described(file)
     if said.get(FORMAT) != VERSION:
-        fix = "cirn-dist export makes one of a run; weights alone do not say what their classes are"
+        fix = "cirn-dist export makes one of a run; for weights of another project say --config, whose network they are"
         raise CheckpointError("is no exported network", where=file, fix=fix)
     config = parse(parse_yaml(said["config"], file), where=file)
     return Found(said["stage"], file, said["checkpoint"], read_weights(file), config, run_space(config.data))
+
+
+def _imported(file: Path, config: Config) -> Found:
+    """Return weights of another project as a segmenter; ACM without attention is a plain second classifier."""
+    said = described(file)
+    if said.get(FORMAT) == VERSION:
+        raise ConfigError("has a configuration of its own", where=file, fix="drop --config: it is for weights alone")
+    names = read_weights(file).keys()
+    with_acm = any(name.startswith("acm.classifiers.") for name in names)
+    if not any(name.startswith("acm.attention.") for name in names):
+        acm = config.model.acm.model_copy(update={"k": 0})
+        config = config.model_copy(update={"model": config.model.model_copy(update={"acm": acm})})
+    space = run_space(config.data)
+    segmenter = segmenter_of(config, world=1, with_acm=with_acm)
+    load_imported(segmenter, file, backbone=config.model.backbone, space=space)
+    return Found("imported", file, file_sha256(file), segmenter.state_dict(), config, space)
 
 
 def _newest(run: Path, stage: str) -> Checkpoint | None:

@@ -13,14 +13,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cirn_dist.config.load import load as load_config
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.loading.images import to_tensor
+from cirn_dist.errors import ConfigError
 from cirn_dist.inference.find import find
 from cirn_dist.inference.logits import predict
 from cirn_dist.inference.network import trained
 from cirn_dist.inference.pictures import Picture, Pixels, as_pixels, input_size, scaled
 from cirn_dist.models.deeplab import Segmenter
 from cirn_dist.models.resizing import resize
+from cirn_dist.models.tiling import SMALLEST_TILE, tiled
 from cirn_dist.precision import HALF, choose_precision, hardware
 
 _SHARE = 0.55  # of the colours laid over an image
@@ -62,20 +65,27 @@ class TrainedSegmenter:
         scales, flip: what its run averaged predictions over.
     """
 
-    def __init__(self, path: str | Path, stage: str | None = None, device: str | torch.device | None = None) -> None:
-        found = find(Path(path), stage)
-        config = found.config
+    def __init__(
+        self,
+        path: str | Path,
+        stage: str | None = None,
+        device: str | torch.device | None = None,
+        config: str | Path | None = None,
+    ) -> None:
+        given = None if config is None else load_config(str(config))
         self.device = torch.device(device if device is not None else hardware().device)
         gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices=gpus):  # building draws weights; the caller's own draws go on as they were
-            self.network: Segmenter = trained(found.weights, config, self.device, where=found.path)
-        self.space, self.stage, self.config = found.space, found.stage, config
+            found = find(Path(path), stage, given)
+            used = found.config
+            self.network: Segmenter = trained(found.weights, used, self.device, where=found.path)
+        self.space, self.stage, self.config = found.space, found.stage, used
         self.checkpoint, self.fingerprint = found.path, found.fingerprint
-        self.size, self.scales, self.flip = config.data.target.size, config.evaluate.scales, config.evaluate.flip
-        asked = config.engine.precision
+        self.size, self.scales, self.flip = used.data.target.size, used.evaluate.scales, used.evaluate.flip
+        asked = used.engine.precision
         if asked == "fp16" and self.device.type == "cpu":  # a GPU's run, looked at on a laptop
             asked = "fp32"
-        chosen = choose_precision(asked, hardware(self.device), config.model.backbone)
+        chosen = choose_precision(asked, hardware(self.device), used.model.backbone)
         self._half = HALF.get(chosen)
 
     @property
@@ -97,6 +107,7 @@ class TrainedSegmenter:
         image: Picture,
         *,
         size: tuple[int, int] | None = None,
+        window: tuple[int, int] | None = None,
         scales: Sequence[float] | None = None,
         flip: bool | None = None,
     ) -> Prediction:
@@ -105,31 +116,49 @@ class TrainedSegmenter:
         Args:
             image: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W); see `as_pixels`.
             size: width and height at which the network sees it; that of its training by default (`input_size`).
+            window: see it in overlapping windows of this width and height, not as a whole; its size is then its own
+                by default. For images much larger than those of the training, whose objects are as large as theirs.
             scales, flip: what to average over; as the run does by default.
 
         Raises:
             DataError: the image cannot be read, or is not one.
         """
         pixels = as_pixels(image)
-        (logits,) = self.logits([self.seen(pixels, size)], scales=scales, flip=flip)
+        seen = self.seen(pixels, size, window)
+        (logits,) = self.logits([seen], window=window, scales=scales, flip=flip)
         return self.decide(logits, pixels.shape[:2])
 
-    def seen(self, image: Pixels, size: tuple[int, int] | None = None) -> Pixels:
-        """Return an image at the size at which the network sees it; `size` as in `predict`."""
-        return scaled(image, size or input_size((image.shape[1], image.shape[0]), self.size))
+    def seen(self, image: Pixels, size: tuple[int, int] | None = None, window: tuple[int, int] | None = None) -> Pixels:
+        """Return an image at the size at which the network sees it; `size` and `window` as in `predict`."""
+        own = (image.shape[1], image.shape[0])
+        return scaled(image, size or (own if window else input_size(own, self.size)))
 
     @torch.inference_mode()
     def logits(
-        self, seen: Sequence[Pixels], *, scales: Sequence[float] | None = None, flip: bool | None = None
+        self,
+        seen: Sequence[Pixels],
+        *,
+        window: tuple[int, int] | None = None,
+        scales: Sequence[float] | None = None,
+        flip: bool | None = None,
     ) -> Tensor:
-        """Return the logits of images of one size, (N, C, H, W) on the device, in one forward pass."""
-        return predict(
-            self.network,
-            to_tensor(seen, self.device),
-            scales=self.scales if scales is None else scales,
-            flip=self.flip if flip is None else flip,
-            autocast=self.autocast(),
-        )
+        """Return the logits of images of one size, (N, C, H, W) on the device, in one forward pass or window by window.
+
+        Raises:
+            ConfigError: the window is too small.
+        """
+        chosen, mirrored = self.scales if scales is None else scales, self.flip if flip is None else flip
+
+        def forward(pixels: Tensor) -> Tensor:
+            return predict(self.network, pixels, scales=chosen, flip=mirrored, autocast=self.autocast())
+
+        pixels = to_tensor(seen, self.device)
+        if window is None:
+            return forward(pixels)
+        if min(window) < SMALLEST_TILE:
+            what = f"a window of {window[0]}x{window[1]}"
+            raise ConfigError(what, fix=f"at least {SMALLEST_TILE}x{SMALLEST_TILE}; overlaps are a quarter of it")
+        return tiled(forward, pixels, (window[1], window[0]))
 
     @torch.inference_mode()
     def decide(self, logits: Tensor, size: tuple[int, ...]) -> Prediction:
@@ -140,15 +169,23 @@ class TrainedSegmenter:
         return Prediction(ids.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy(), self.space)
 
 
-def load(path: str | Path, stage: str | None = None, device: str | torch.device | None = None) -> TrainedSegmenter:
+def load(
+    path: str | Path,
+    stage: str | None = None,
+    device: str | torch.device | None = None,
+    config: str | Path | None = None,
+) -> TrainedSegmenter:
     """Load the segmenter that a run has trained.
 
     Args:
-        path: a run's folder (its last finished stage), a stage's folder in it, one checkpoint's, or an exported file.
+        path: a run's folder (its last finished stage), a stage's folder in it, one checkpoint's, or an exported file;
+            with `config`, weights of another project that `import-weights` has converted.
         stage: of a run, another stage than the last.
         device: the GPU if there is one, unless given.
+        config: for weights alone: a configuration's file or name, for the network, its classes and image size.
 
     Raises:
         CheckpointError: nothing of the kind is there, it is damaged, or has no segmenter.
+        ConfigError: the configuration cannot be read.
     """
-    return TrainedSegmenter(path, stage, device)
+    return TrainedSegmenter(path, stage, device, config)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from pydantic import BaseModel
 from torch import Tensor
 
@@ -23,6 +24,16 @@ from cirn_dist.inference.iou import count, pixel_accuracy, scores
 from cirn_dist.inference.load import TrainedSegmenter
 from cirn_dist.inference.logits import predict
 from cirn_dist.rundir.results import Scores
+
+
+class Ranks(Protocol):
+    """The processes that score a set together, seen from one of them (`engine.runtime.Runtime` is one)."""
+
+    rank: int
+    world: int
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum of a tensor over ranks."""
 
 
 class Evaluation(BaseModel):
@@ -49,7 +60,7 @@ class Evaluation(BaseModel):
     adabn: bool
 
 
-def open_set(
+def labelled_at(
     net: TrainedSegmenter,
     data: Path,
     scratch: Path,
@@ -58,8 +69,8 @@ def open_set(
     split: str | None = None,
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-) -> ShardSet:
-    """Open a labelled set; a raw folder is packed into `scratch` first, as the network's run packs scored images.
+) -> Path:
+    """Return where a packed set is; a raw folder is packed into `scratch` first, as the network's run packs images.
 
     Args:
         data: a packed set, a folder with one per split, or a raw folder.
@@ -67,23 +78,31 @@ def open_set(
         split: the run's scored one by default.
 
     Raises:
-        DataError: nothing that can be scored is there.
+        DataError: nothing that can be packed is there.
         ConfigError: the recipe cannot be used.
     """
     target = net.config.data.target
     split = split or target.score_split or target.split
     packed = packed_at(data, split)
-    if packed is None:
-        how = load_recipe(recipe or target.recipe, options or {}, split)
-        if how.label_space is None:
-            how = how.model_copy(update={"label_space": setting(net.space)})
-        codec, workers = net.config.data.codec, processors()
-        found = pack(
-            how, data, scratch, split, size=net.size, codec=codec, labels=True, label_size="original",
-            workers=workers, progress=progress,
-        )  # fmt: skip
-    else:
-        found = ShardSet.open(packed)
+    if packed is not None:
+        return packed
+    how = load_recipe(recipe or target.recipe, options or {}, split)
+    if how.label_space is None:
+        how = how.model_copy(update={"label_space": setting(net.space)})
+    codec, workers = net.config.data.codec, processors()
+    return pack(
+        how, data, scratch, split, size=net.size, codec=codec, labels=True, label_size="original",
+        workers=workers, progress=progress,
+    ).path  # fmt: skip
+
+
+def open_labelled(packed: Path) -> ShardSet:
+    """Open a packed set to score by.
+
+    Raises:
+        DataError: it is damaged, or has no labels.
+    """
+    found = ShardSet.open(packed)
     if not found.has_labels:
         raise DataError("holds no labels to score by", where=found.path, fix="pack it with its labels")
     return found
@@ -97,9 +116,12 @@ def score(
     scales: Sequence[float] | None = None,
     flip: bool | None = None,
     map_labels: Mapping[str, str] | None = None,
+    ranks: Ranks | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score a network on every image of a set, at the labels' own size: what its run would report of it.
+
+    Several ranks count every R-th batch each, and sum integers: the scores are the same on any number of them.
 
     Args:
         adabn: with the BatchNorm statistics of the set's images (`evaluate.adabn_images` of them, drawn by the seed).
@@ -119,9 +141,10 @@ def score(
         )
         raise ConfigError(what, where=labelled.path, fix=fix)
     table = translation(labelled.label_space, net.space, map_labels)
+    first, step = (0, 1) if ranks is None else (ranks.rank, ranks.world)
     network = net.network
     if adabn:
-        drawn = adabn_groups(labelled, settings, net.config.seed)
+        drawn = adabn_groups(labelled, settings, net.config.seed)[first::step]
         network = renormalised(network, labelled, drawn, batch=settings.batch, device=net.device)
 
     def logits(pixels: Tensor) -> Tensor:
@@ -131,18 +154,20 @@ def score(
     def counted(groups: Sequence[Sequence[int]]) -> Iterator[Sequence[int]]:
         for done, group in enumerate(groups):
             if progress is not None:
-                progress(done * settings.batch, len(labelled))
+                progress(min(done * step * settings.batch, len(labelled)), len(labelled))
             yield group
 
     counts = count(
         logits,
         labelled,
-        counted(batches(labelled, settings.batch)),
+        counted(batches(labelled, settings.batch)[first::step]),
         classes=net.space.num_classes,
         batch=settings.batch,
         device=net.device,
         table=table,
     )
+    if ranks is not None:
+        counts = ranks.sum(torch.from_numpy(counts)).cpu().numpy()
     return Evaluation(
         checkpoint=str(net.checkpoint),
         stage=net.stage,

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+SMALLEST_TILE = 64
 _ALIGNMENT = 4  # a generator halves twice: tiles begin where its grid does
 
 
-def tiled(network: Callable[[Tensor], Tensor], images: Tensor, tile: int) -> Tensor:
+def tiled(network: Callable[[Tensor], Tensor], images: Tensor, tile: int | tuple[int, int]) -> Tensor:
     """Run a network on overlapping tiles of `images`, (N, 3, H, W), and blend what they give, linearly.
 
     A quarter of a tile overlaps its neighbour; three eighths of that, next to its edge, are not used: there the
@@ -21,26 +23,30 @@ def tiled(network: Callable[[Tensor], Tensor], images: Tensor, tile: int) -> Ten
     (sky alone, road alone). Whole images are the faithful way; tiles are for those that cannot be.
 
     Args:
-        tile: height and width of a tile in pixels, at least 64.
+        network: images (N, 3, h, w) -> (N, C, h, w).
+        tile: height and width of a tile in pixels, at least SMALLEST_TILE each; one number for both.
     """
     height, width = images.shape[-2:]
-    if max(height, width) <= tile:
+    high, wide = (tile, tile) if isinstance(tile, int) else tile
+    if height <= high and width <= wide:
         return network(images)
-    total = torch.zeros_like(images, dtype=torch.float32)
-    weights = total.new_zeros(height, width)
-    for top, bottom in _spans(height, tile):
-        for left, right in _spans(width, tile):
-            weight = _ramp(top, bottom, height, tile)[:, None] * _ramp(left, right, width, tile)
+    total: Tensor | float = 0.0
+    weights = images.new_zeros(height, width, dtype=torch.float32)
+    for top, bottom in _spans(height, high):
+        for left, right in _spans(width, wide):
+            weight = _ramp(top, bottom, height, high)[:, None] * _ramp(left, right, width, wide)
             weight = weight.to(images.device)
-            part = network(images[..., top:bottom, left:right])
-            total[..., top:bottom, left:right] += part.float() * weight
+            part = network(images[..., top:bottom, left:right]).float() * weight
+            total = total + pad(part, (left, width - right, top, height - bottom))
             weights[top:bottom, left:right] += weight
     return total / weights
 
 
 def _spans(length: int, tile: int) -> list[tuple[int, int]]:
     """Return the tiles along one side, a quarter of a tile overlapping; the last reaches the end."""
-    last = max(0, length - tile) // _ALIGNMENT * _ALIGNMENT
+    if length <= tile:
+        return [(0, length)]
+    last = (length - tile) // _ALIGNMENT * _ALIGNMENT
     step = (tile - _overlap(tile)) // _ALIGNMENT * _ALIGNMENT
     starts = [*range(0, last, step), last]
     return [(start, length if start == last else start + tile) for start in starts]

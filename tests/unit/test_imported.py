@@ -5,21 +5,25 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import json
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import Command
+from PIL import Image
 from rich.console import Console
 from stagerun import stage_run
 from torch import Tensor
+from torch.nn.functional import conv2d, interpolate
 
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.data.labels import label_space
 from cirn_dist.display.weights import import_table
 from cirn_dist.engine.loop import fit
-from cirn_dist.errors import CheckpointError
+from cirn_dist.errors import CheckpointError, ConfigError
+from cirn_dist.inference.load import load
 from cirn_dist.models.acm import ACM
 from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.deeplab import Segmenter
@@ -164,3 +168,44 @@ def test_a_file_that_is_no_weights_is_told_in_one_line_without_advice_to_run_its
             read_weights(tmp_path / name)
         assert "weights_only" not in str(caught.value)
         assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("layers", ["56", "5"])
+def test_an_imported_network_is_scored_without_a_run(
+    layers: str, mini: Path, tmp_path: Path, cirn_dist: Command
+) -> None:
+    """CLAN's scores are of the sum of its two classifiers: recomputed here from its own tensors."""
+    state = lineage_file(tmp_path / "clan.pth", layers=layers)
+    import_file(tmp_path / "clan.pth", tmp_path / "clan.safetensors", backbone="tiny", space=CAMVID)
+    before = torch.get_rng_state()
+    net = load(tmp_path / "clan.safetensors", config=mini)
+    assert torch.equal(torch.get_rng_state(), before), "the caller's random numbers are left alone"
+    images = torch.randn(1, 3, 40, 48).clamp(-1, 1)
+    features = net.network.features(images)
+    expected = torch.zeros(1, 11, *features.shape[-2:])
+    for layer in layers:
+        for i, dilation in enumerate((6, 12, 18, 24)):
+            name = f"module.layer{layer}.conv2d_list.{i}"
+            expected += conv2d(
+                features, state[f"{name}.weight"], state[f"{name}.bias"], padding=dilation, dilation=dilation
+            )
+    expected = interpolate(expected, (40, 48), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(net.network(images).logits, expected, atol=1e-4, rtol=1e-4)
+    told = tmp_path / "told.json"
+    Image.new("RGB", (48, 40)).save(tmp_path / "a.png")
+    done = cirn_dist("predict", tmp_path / "clan.safetensors", tmp_path / "a.png", "--out", tmp_path / "out",
+                     "--config", mini, "--json", told)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(told.read_text())["stage"] == "imported"
+
+
+def test_weights_alone_need_a_configuration_and_a_run_has_its_own(mini: Path, tmp_path: Path) -> None:
+    lineage_file(tmp_path / "clan.pth")
+    import_file(tmp_path / "clan.pth", tmp_path / "clan.safetensors", backbone="tiny", space=CAMVID)
+    with pytest.raises(CheckpointError, match="for weights of another project say --config, whose network they are"):
+        load(tmp_path / "clan.safetensors")
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ConfigError, match="has a configuration of its own; drop --config"):
+        load(tmp_path / "run", config=mini)
+    with pytest.raises(CheckpointError, match="its backbone is tiny, this run's is mobilenet_v2"):
+        load(tmp_path / "clan.safetensors", config="streets_camvid_imagenet")

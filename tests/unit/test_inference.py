@@ -21,7 +21,7 @@ from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.errors import CheckpointError, ConfigError, DataError
 from cirn_dist.inference.load import TrainedSegmenter, load
 from cirn_dist.inference.pictures import as_pixels, input_size
-from cirn_dist.inference.score import open_set, score
+from cirn_dist.inference.score import labelled_at, open_labelled, score
 from cirn_dist.rundir.results import read_results
 
 CAMVID = SHARED / "data/camvid"
@@ -181,10 +181,10 @@ def test_evaluate_on_a_raw_folder_packs_it_as_the_run_would(run: Path, net: Trai
         sample = shards.read(index)
         (raw / f"val/images/{index}.png").write_bytes(sample[shards.image_field])
         (raw / f"val/labels/{index}.png").write_bytes(sample["label.png"])
-    packed = open_set(net, raw, tmp_path / "packed", recipe="folder", split="val")
+    packed = open_labelled(labelled_at(net, raw, tmp_path / "packed", recipe="folder", split="val"))
     assert score(net, packed).scores.iou == score(net, shards).scores.iou
     with pytest.raises(DataError, match="holds no labels"):
-        open_set(net, run / "data/target", tmp_path / "none")
+        open_labelled(labelled_at(net, run / "data/target", tmp_path / "none"))
 
 
 def test_adabn_and_averaging_change_the_scores_and_other_classes_must_be_mapped(
@@ -229,7 +229,9 @@ def test_labels_of_other_classes_are_translated_only_where_that_is_asked_for(
         (tmp_path / "raw/val" / kind).mkdir(parents=True)
         Image.fromarray(pixels).save(tmp_path / f"raw/val/{kind}/a.png")
     of_cityscapes = {"label_space": "cityscapes19"}
-    found = open_set(net, tmp_path / "raw", tmp_path / "set", recipe="folder", split="val", options=of_cityscapes)
+    found = open_labelled(
+        labelled_at(net, tmp_path / "raw", tmp_path / "set", recipe="folder", split="val", options=of_cityscapes)
+    )
     with pytest.raises(ConfigError, match="its labels are cityscapes19's, the network's camvid11's; translate them"):
         score(net, found)
     counts = np.array(score(net, found, map_labels={}).confusion)

@@ -11,7 +11,7 @@ import pytest
 from conftest import Command
 from PIL import Image
 
-from cirn_dist.errors import DataError
+from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.inference.files import assert_free, jobs, predict_files
 from cirn_dist.inference.load import load
 
@@ -120,3 +120,31 @@ def test_wrong_options_are_refused_first(run: Path, photos: Path, tmp_path: Path
     size = cirn_dist("predict", run, photos, "--out", tmp_path / "out", "--size", "large")
     assert (size.returncode, "'large' is no size" in size.stderr) == (2, True)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_window_sees_a_large_image_as_it_would_see_its_parts(run: Path) -> None:
+    """A photo in the corner of a canvas: in the first window it alone is seen, so it is predicted as by itself."""
+    net, draw = load(run), np.random.default_rng(1)
+    photo = draw.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    alone = net.predict(photo, size=(96, 64))
+    np.testing.assert_array_equal(net.predict(photo, window=(96, 64)).ids, alone.ids)
+    canvas = np.full((110, 170, 3), 128, np.uint8)
+    canvas[:64, :96] = photo
+    found = net.predict(canvas, window=(96, 64))
+    assert found.ids.shape == (110, 170)
+    quarter = (slice(0, 64 - 16), slice(0, 96 - 24))  # nearer to the edge the next window is mixed in
+    np.testing.assert_array_equal(found.ids[quarter], alone.ids[quarter])
+    np.testing.assert_allclose(found.confidence[quarter], alone.confidence[quarter], atol=1e-5)
+    with pytest.raises(ConfigError, match="a window of 32x200; at least 64x64"):
+        net.predict(canvas, window=(32, 200))
+
+
+def test_the_verb_takes_a_window(run: Path, tmp_path: Path, cirn_dist: Command) -> None:
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (100, 150, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    done = cirn_dist("predict", run, tmp_path / "a.png", "--out", tmp_path / "out", "--window", "64x64")
+    assert done.returncode == 0, done.stderr
+    expected = load(run).predict(tmp_path / "a.png", window=(64, 64))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/ids/a.png")), expected.ids)
+    done = cirn_dist("predict", run, tmp_path / "a.png", "--out", tmp_path / "no", "--window", "64")
+    assert done.returncode == 2
+    assert "--window: '64' is no size; e.g. 1024x512" in done.stderr
