@@ -27,5 +27,5 @@ DATA_FLOORS = {
     "decode": 0, "label_files": 0, "labels": 0, "streets": 0, "workers": 0,
     "shards": 1,
     "loading": 2, "pack": 2,
-    "run_sets": 3,
+    "look": 3, "run_sets": 3,
 }  # fmt: skip

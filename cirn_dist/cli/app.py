@@ -16,6 +16,7 @@ from cirn_dist.cli.checkpoints import bench_checkpoint, checkpoints_app
 from cirn_dist.cli.doctor import doctor, fetch
 from cirn_dist.cli.evaluate import evaluate
 from cirn_dist.cli.export import export
+from cirn_dist.cli.look import look
 from cirn_dist.cli.options import Json, write_result
 from cirn_dist.cli.paper import show_app, tables
 from cirn_dist.cli.predict import predict
@@ -30,7 +31,6 @@ from cirn_dist.files import naming_the_file
 app = typer.Typer(
     help="Distributed unsupervised domain adaptation for semantic segmentation: the CIRN paper.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -54,6 +54,7 @@ app.command()(demo)
 app.command()(run)
 app.command()(doctor)
 app.command()(fetch)
+app.command()(look)
 app.command()(pack)
 bench_app.command("scale")(bench_scale)
 app.command()(predict)

@@ -96,11 +96,11 @@ def coloured(path: Path, palette: Palette) -> Image.Image:
     return ids
 
 
-def data_uri(image: Image.Image) -> str:
-    """Encode an image for a page: label maps as PNG without loss, photographs as WebP, at most 640 pixels wide."""
+def data_uri(image: Image.Image, width: int = _REPORT_WIDTH) -> str:
+    """Encode an image for a page: label maps as PNG without loss, photographs as WebP, at most `width` pixels wide."""
     labels = image.mode == "P"
-    if image.width > _REPORT_WIDTH:
-        size = (_REPORT_WIDTH, round(image.height * _REPORT_WIDTH / image.width))
+    if image.width > width:
+        size = (width, max(1, round(image.height * width / image.width)))
         image = image.resize(size, Image.Resampling.NEAREST if labels else Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     if labels:

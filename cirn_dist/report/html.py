@@ -16,9 +16,8 @@ from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.files import replace_text
 from cirn_dist.report import pictures, sections, training
 from cirn_dist.report.blocks import NOTHING
-from cirn_dist.report.html_tags import Markup, tag
+from cirn_dist.report.page import page
 from cirn_dist.report.record import how_made
-from cirn_dist.report.style import CSS
 from cirn_dist.report.translation import translation
 from cirn_dist.rundir.made import Made, made_in
 from cirn_dist.rundir.metrics import FILE_NAME as METRICS
@@ -63,7 +62,7 @@ def write_report(run: Path) -> Path:
         how_made(_records(run, titles), overrides(run), titles),
         sections.details(facts, config_file.read_text(encoding="utf-8") if config else ""),
     ]
-    replace_text(run / FILE_NAME, _page(name, body))
+    replace_text(run / FILE_NAME, page(name, body))
     return run / FILE_NAME
 
 
@@ -82,18 +81,6 @@ def _titles(config: dict[str, Any]) -> dict[str, str]:
         return {stage: title.strip() for stage, title in titles}
     except ConfigError:
         return {}
-
-
-def _page(name: str, body: list[Markup]) -> str:
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{name} · cirn-dist"),
-        tag("style", Markup(CSS)),
-    )
-    return "<!doctype html>\n" + tag("html", head, tag("body", tag("main", *body)), lang="en") + "\n"
 
 
 def _metrics_by_stage(run: Path) -> dict[str, list[Metrics]]:

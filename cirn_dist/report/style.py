@@ -113,6 +113,8 @@ td b { color: var(--ink); font-weight: 700; }
 .of3 { grid-template-columns: repeat(3, 1fr); }
 .of2 { grid-template-columns: repeat(2, 1fr); }
 .pairs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 0 26px; }
+.pairs > figure { margin-top: 18px; }
+.pairs > figure > .pictures { margin-top: 0; }
 img { display: block; width: 100%; border-radius: 7px; }
 img.labels { image-rendering: pixelated; }
 figcaption { font-size: 12.5px; color: var(--soft); margin-bottom: 4px; }

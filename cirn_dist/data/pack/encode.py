@@ -58,14 +58,23 @@ class Encoder:
         Raises:
             DataError: an unreadable image or label, a label with an unknown id; names the file.
         """
+        found = self.read(item)
+        return found if isinstance(found, LeftOut) else self._encode(item, *found)
+
+    def read(self, item: Item) -> tuple[Image.Image, UInt8Array | None] | LeftOut:
+        """Decode one item at its own size: the image and its train ids.
+
+        Raises:
+            DataError: as `__call__`.
+        """
         if item.image is None:
-            return self._encode(item, *self._render(item))
+            return self._render(item)
         image = self._decoded(item.image, open_image)
         if item.label is None:
-            return self._encode(item, image, None)
+            return image, None
         label = self._decoded(item.label, self._train_ids)
-        found = misfit((image.height, image.width), label.shape)
-        return LeftOut(item.source, found) if found else self._encode(item, image, label)
+        wrong = misfit((image.height, image.width), label.shape)
+        return LeftOut(item.source, wrong) if wrong else (image, label)
 
     def _encode(self, item: Item, image: Image.Image, label: UInt8Array | None) -> Entry:
         original = image.size
