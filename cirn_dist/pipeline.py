@@ -29,9 +29,10 @@ from cirn_dist.engine.run import Run
 from cirn_dist.errors import ConfigError, DataError, nearest
 from cirn_dist.rundir.made import made_in
 from cirn_dist.rundir.results import Control, Results, Row, read_results, write_results
+from cirn_dist.rundir.scores import StageScores
 from cirn_dist.stages.adapt.train import adaptation
 from cirn_dist.stages.domains import Domains, open_domains
-from cirn_dist.stages.evaluate.scoring import StageScores, score_stage, write_cir_panels
+from cirn_dist.stages.evaluate.scoring import score_stage, write_cir_panels
 from cirn_dist.stages.segmenter import finished_segmenter
 from cirn_dist.stages.self_train.pseudo_label import pseudo_label
 from cirn_dist.stages.self_train.train import self_training

@@ -27,12 +27,14 @@ def count(
     batch: int,
     device: torch.device,
     table: npt.NDArray[np.uint8] | None = None,
+    each: Callable[[int, Confusion], None] | None = None,
 ) -> Confusion:
     """Return the confusion matrix, (C, C), of the images at `groups` of places, each at its label's own size.
 
     Args:
         logits: images (N, 3, H, W) in [-1, 1] -> logits (N, C, H, W).
         table: (256,), from the set's train ids to the network's; None where they are the same.
+        each: is given every image's place in the set and its own matrix.
 
     Raises:
         CorruptSample: an image or label that cannot be decoded, or does not fit.
@@ -42,7 +44,10 @@ def count(
         for images in read_images(labelled, indices, batch, device):
             for at, one in enumerate(logits(images.pixels)):
                 label = label_of(images, at, table)
-                total += confusion(label_map(one, label.shape), label, classes)
+                of_image = confusion(label_map(one, label.shape), label, classes)
+                total += of_image
+                if each is not None:
+                    each(images.indices[at], of_image)
     return total
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from cirn_dist.report.html_tags import Markup, tag
@@ -9,9 +10,23 @@ from cirn_dist.report.html_tags import Markup, tag
 NOTHING = Markup("")
 
 
-def section(title: str, text: str, *content: Markup) -> Markup:
+class Section(Markup):
+    """A card of the page that the list of contents names.
+
+    Attributes:
+        heading: as it is shown; anchor: the name of its place on the page.
+    """
+
+    heading: str
+    anchor: str
+
+
+def section(title: str, text: str, *content: Markup) -> Section:
     """Make a card with a heading and a sentence of what it shows."""
-    return tag("section", tag("h2", title), tag("p", text, class_="about"), *content)
+    anchor = "-".join(re.findall(r"[a-z0-9]+", title.lower()))
+    found = Section(tag("section", tag("h2", title), tag("p", text, class_="about"), *content, id=anchor))
+    found.heading, found.anchor = title, anchor
+    return found
 
 
 def table(heads: Sequence[str], body: Sequence[Markup], class_: str | None = None) -> Markup:

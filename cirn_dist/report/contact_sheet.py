@@ -19,8 +19,8 @@ _WIDTH = 400  # pixels of an image on the page
 
 def write_sheet(found: Look, file: Path) -> Path:
     """Write the page of a look at a set; returns the file."""
-    body = [_header(found), _faults(found), _classes(found), _odd(found), _sheet(found)]
-    replace_text(file, page(found.name, body))
+    body = [_faults(found), _classes(found), _odd(found), _sheet(found)]
+    replace_text(file, page(found.name, _header(found), body))
     return file
 
 

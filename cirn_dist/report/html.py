@@ -16,6 +16,8 @@ from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.files import replace_text
 from cirn_dist.report import pictures, sections, training
 from cirn_dist.report.blocks import NOTHING
+from cirn_dist.report.confusion import confusion
+from cirn_dist.report.html_tags import Markup
 from cirn_dist.report.page import page
 from cirn_dist.report.record import how_made
 from cirn_dist.report.translation import translation
@@ -24,7 +26,8 @@ from cirn_dist.rundir.metrics import FILE_NAME as METRICS
 from cirn_dist.rundir.metrics import Metrics, read_metrics
 from cirn_dist.rundir.overrides import overrides
 from cirn_dist.rundir.results import FILE_NAME as RESULTS
-from cirn_dist.rundir.results import read_curve, read_results
+from cirn_dist.rundir.results import Results, read_curve, read_results
+from cirn_dist.rundir.scores import read_scores, read_worst
 from cirn_dist.rundir.sets import read_sets
 
 FILE_NAME = "report.html"
@@ -46,12 +49,15 @@ def write_report(run: Path) -> Path:
     logs = _metrics_by_stage(run)
 
     titles = _titles(config)
-    body = [sections.header(name, results, facts | flatten(config))]
+    header = sections.header(name, results, facts | flatten(config))
+    body: list[Markup] = []
     if results:
         curves = {row.stage: read_curve(run / row.stage) for row in results.rows}
         found = read_panels(run)
         body += [sections.scores(results), training.best_and_last(results, curves), sections.classes(results)]
-        body += [pictures.panels(found, results), pictures.gates(found, results)]
+        body += [_confusion(run, results)]
+        body += [pictures.panels(found, results), pictures.sliders(found, results), _worst(run, results)]
+        body += [pictures.gates(found, results)]
     body += [
         pictures.pairs(read_pairs(run)),
         translation(run),
@@ -62,8 +68,25 @@ def write_report(run: Path) -> Path:
         how_made(_records(run, titles), overrides(run), titles),
         sections.details(facts, config_file.read_text(encoding="utf-8") if config else ""),
     ]
-    replace_text(run / FILE_NAME, page(name, body))
+    replace_text(run / FILE_NAME, page(name, header, body))
     return run / FILE_NAME
+
+
+def _confusion(run: Path, results: Results) -> Markup:
+    """Show the matrix of the last stage that has one."""
+    for row in reversed(results.rows):
+        found = read_scores(run / row.stage)
+        if found is not None and found.confusion is not None:
+            return confusion(row.title, found.confusion, results)
+    return NOTHING
+
+
+def _worst(run: Path, results: Results) -> Markup:
+    """Show the worst images of the last stage that has some."""
+    for row in reversed(results.rows):
+        if found := read_worst(run / row.stage):
+            return pictures.worst(row.title, found, results)
+    return NOTHING
 
 
 def _records(run: Path, order: Iterable[str]) -> dict[str, Made | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-_VOID = {"img", "meta"}
+_VOID = {"img", "input", "meta"}
 
 
 class Markup(str):

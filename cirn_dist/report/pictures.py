@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+from cirn_dist.data.labels import IGNORE
 from cirn_dist.display.attention_maps import OPACITY, STOPS, overlay, read_map
-from cirn_dist.display.panels import IGNORED, Pair, Panel, coloured, data_uri, figure_columns, photo
+from cirn_dist.display.panels import IGNORED, Pair, Panel, coloured, data_uri, figure_columns, opened, photo
 from cirn_dist.report.blocks import NOTHING, picture, section
 from cirn_dist.report.curves import nice_ticks
 from cirn_dist.report.figures import swatch
 from cirn_dist.report.html_tags import Markup, tag
 from cirn_dist.rundir.results import Results
+from cirn_dist.rundir.scores import Worst
+
+_RIGHT_WRONG_NONE = (226, 232, 230), (192, 57, 43), (120, 124, 132)
 
 
 def panels(found: Sequence[Panel], results: Results) -> Markup:
-    """Show target images beside the predictions before and after adaptation, the paper's Figure 4."""
+    """Show target images beside the predictions before and after adaptation, the paper's Figure 4, and the errors."""
     if not found:
         return NOTHING
     stages = [row.stage for row in results.rows]
@@ -23,10 +31,69 @@ def panels(found: Sequence[Panel], results: Results) -> Markup:
         (title, target), *maps = figure_columns(panel, stages)
         cells = [picture(title, data_uri(photo(target)))]
         cells += [picture(title, data_uri(coloured(path, results.palette)), "labels") for title, path in maps]
+        if panel.label and (known := [path for title, path in maps if title != "Ground truth"]):
+            cells.append(_errors(known[-1], panel.label))
         rows.append(tag("div", *cells, class_=f"pictures of{len(cells)}"))
-    colours = [*zip(results.classes, results.palette, strict=True), ("ignored", IGNORED)]
-    legend = tag("p", *(tag("span", swatch(colour), name) for name, colour in colours), class_="keys")
-    return section("What it sees", "Target images and their segmentation.", legend, *rows)
+    text = "Target images and their segmentation. A class's name shows its pixels alone."
+    return section("What it sees", text, _legend(results), *rows)
+
+
+def sliders(found: Sequence[Panel], results: Results) -> Markup:
+    """Show target images' predictions with and without adaptation under a slider; empty where there is but one."""
+    stages = [row.stage for row in results.rows]
+    cells = []
+    for panel in found:
+        maps = dict(figure_columns(panel, stages))
+        ends = [maps[name] for name in ("Without adaptation", "Adapted") if name in maps]
+        if len(ends) == 2:
+            cells.append(_slider(*(data_uri(coloured(path, results.palette)) for path in ends)))
+    text = "Left of the line without adaptation, right of it adapted."
+    return section("Before and after", text, tag("div", *cells, class_="pairs")) if cells else NOTHING
+
+
+def _slider(before: str, after: str) -> Markup:
+    hand = tag("input", type="range", min="0", max="100", value="50", aria_label="How much is shown without adaptation")
+    pictures = (
+        tag("img", src=after, alt="Adapted", class_="labels"),
+        tag("img", src=before, alt="Without adaptation", class_="labels over"),
+    )
+    return tag("div", *pictures, tag("i"), hand, class_="slider")
+
+
+def worst(title: str, found: Sequence[Worst], results: Results) -> Markup:
+    """Show the images that a stage predicts worst."""
+    rows = []
+    for one in found:
+        cells = [
+            picture(f"Image {one.place}", data_uri(photo(one.target))),
+            picture("Prediction", data_uri(coloured(one.prediction, results.palette)), "labels"),
+            picture("Ground truth", data_uri(coloured(one.label, results.palette)), "labels"),
+            _errors(one.prediction, one.label, one.accuracy),
+        ]
+        rows.append(tag("div", *cells, class_="pictures said of4"))
+    text = f"The scored images that {title} gets wrong most, by the share of their labelled pixels that is right."
+    return section("Worst images", text, _legend(results), *rows)
+
+
+def _errors(prediction: Path, label: Path, accuracy: float | None = None) -> Markup:
+    """Show where a prediction is wrong; what has no label is left out."""
+    ids, truth = np.asarray(opened(prediction)), np.asarray(opened(label))
+    counted = truth != IGNORE
+    wrong = (ids != truth) & counted
+    share = 1 - wrong.sum() / max(counted.sum(), 1) if accuracy is None else accuracy
+    image = Image.fromarray(np.where(counted, wrong.astype(np.uint8), np.uint8(2)))
+    image.putpalette([value for colour in _RIGHT_WRONG_NONE for value in colour])
+    return picture(f"Errors: {100 * share:.0f} % right", data_uri(image), "labels errors")
+
+
+def _legend(results: Results) -> Markup:
+    """Name the classes' colours; each is a button that filters the section's label maps."""
+    colours = zip(results.classes, results.palette, strict=True)
+    keys = [
+        tag("button", swatch(colour), name, type="button", aria_pressed="false", data_colour="{} {} {}".format(*colour))
+        for name, colour in colours
+    ]
+    return tag("p", *keys, tag("span", swatch(IGNORED), "ignored"), class_="keys filter")
 
 
 def gates(found: Sequence[Panel], results: Results) -> Markup:

@@ -12,6 +12,7 @@ from typing import Any
 from cirn_dist.display.tables import COLUMNS, DASH, best, class_rows, miou_cells, percent
 from cirn_dist.display.terminal import duration
 from cirn_dist.report.blocks import NOTHING, cell, section, table
+from cirn_dist.report.download import download
 from cirn_dist.report.figures import dumbbell, stage_bars, swatch
 from cirn_dist.report.headline import headline, key_numbers, points, scored
 from cirn_dist.report.html_tags import Markup, tag
@@ -76,6 +77,7 @@ def scores(results: Results) -> Markup:
         "stage's idea.",
         stage_bars(results),
         table(heads, body),
+        download(results),
     )
 
 

@@ -106,6 +106,28 @@ td b { color: var(--ink); font-weight: 700; }
 .meter { height: 8px; border-radius: 4px; background: var(--track); overflow: hidden; }
 .meter i { display: block; height: 100%; background: var(--accent); border-radius: 4px; }
 
+nav { display: flex; flex-wrap: wrap; gap: 4px 18px; margin-top: 26px; font-size: 14px; }
+a { color: var(--accent); text-underline-offset: 3px; }
+nav a { text-decoration: none; }
+a:hover { text-decoration: underline; }
+section { scroll-margin-top: 16px; }
+.save { font-size: 13px; margin-top: 14px; }
+
+.matrix { font-size: 12.5px; font-variant-numeric: tabular-nums; }
+.matrix thead th { writing-mode: vertical-rl; rotate: 180deg; text-align: left; padding: 0 4px 6px; font-size: 12.5px; }
+.matrix tbody th { white-space: nowrap; padding-right: 14px; }
+.matrix td { text-align: center; vertical-align: middle; padding: 4px; min-width: 34px; color: var(--ink);
+  border: 1px solid var(--card); background: color-mix(in srgb, var(--hue) var(--share), var(--track)); }
+.matrix .right { --hue: var(--accent-soft); }
+.matrix .wrong { --hue: var(--loss); }
+.filter button { all: unset; cursor: pointer; display: inline-flex; align-items: center; gap: 7px; border-radius: 4px; }
+.filter button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+.filter [aria-pressed=true] { color: var(--ink); font-weight: 650; }
+.slider { position: relative; margin-top: 14px; --at: 50%; }
+.slider .over { position: absolute; inset: 0; height: 100%; clip-path: inset(0 calc(100% - var(--at)) 0 0); }
+.slider i { position: absolute; inset: 0 auto 0 var(--at); width: 3px; margin-left: -1.5px; background: var(--card); }
+.slider input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize; }
+
 .pictures { display: grid; gap: 10px; margin-top: 18px; }
 .of6 { grid-template-columns: repeat(6, 1fr); }
 .of5 { grid-template-columns: repeat(5, 1fr); }

@@ -23,6 +23,8 @@ def losses(logs: Logs, titles: Mapping[str, str]) -> Markup:
     parts = []
     for stage, records in logs.items():
         if charts := loss_curves(records):
+            if rates := series((record.iteration, record.rates) for record in records):
+                charts.append(lines("Learning rates", rates, smooth=False))
             speed = sum(record.images_per_second for record in records) / len(records)
             note = tag("small", f"{records[-1].iteration:,} iterations (images of each domain), {speed:.1f} images/s")
             parts.append(join(tag("h3", titles.get(stage, stage), note), tag("div", *charts, class_="curves")))

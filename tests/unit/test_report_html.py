@@ -13,11 +13,12 @@ from PIL import Image
 from cirn_dist.display.terminal import duration
 from cirn_dist.errors import CirnError, DataError
 from cirn_dist.report.html import write_report
+from cirn_dist.report.script import SCRIPT
 from cirn_dist.rundir.metrics import MetricsLog, metrics
 from cirn_dist.rundir.results import Control, Results, Row, Scores, write_results
 
 EVIL = '<script>alert("x")</script>&'
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "input"}
 
 
 class Page(HTMLParser):
@@ -30,6 +31,7 @@ class Page(HTMLParser):
         self.texts: list[str] = []
         self.headings: list[str] = []
         self.references: list[str] = []
+        self.anchors: list[str] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -37,6 +39,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.references += [value or "" for key, value in attrs if key in ("src", "href", "srcset", "data", "action")]
+        self.anchors += [value or "" for key, value in attrs if key == "id"]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -89,7 +92,15 @@ def page(run: Path) -> Page:
 
 def test_every_section_and_every_number(tmp_path: Path) -> None:
     found = page(fill(tmp_path / "run", results()))
-    assert found.headings == ["Results", "Classes", "What it sees", "Source to CIR", "Losses", "Pseudo labels"]
+    assert found.headings == [
+        "Results",
+        "Classes",
+        "What it sees",
+        "Before and after",
+        "Source to CIR",
+        "Losses",
+        "Pseudo labels",
+    ]
     for text in (
         *("demo", "28.0", "33.5", "38.3", "30.2", "31.1", "+10.3", "12,000", "control: as long"),
         *("50.0", "6.0", "70.0", "–", "51.3", "0.900", "0.000"),
@@ -98,7 +109,9 @@ def test_every_section_and_every_number(tmp_path: Path) -> None:
     ):
         assert text in found.texts, text
     assert found.tags.count("svg") == 2
-    assert found.tags.count("img") == 6
+    assert found.tags.count("img") == 6 + 1 + 2, "with the errors, and what is under the slider"
+    assert "Errors: 100 % right" in found.texts
+    assert [f"#{anchor}" for anchor in found.anchors] == [one for one in found.references if one.startswith("#")]
     assert "self_train" not in found.texts
 
 
@@ -112,8 +125,9 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     text = write_report(run).read_text()
     found = Page(text)
     assert found.references
-    assert all(reference.startswith("data:image/") for reference in found.references)
-    assert not {"link", "script", "iframe", "object"} & set(found.tags)
+    assert all(reference.startswith(("data:image/", "data:text/csv", "#")) for reference in found.references)
+    assert not {"link", "iframe", "object"} & set(found.tags)
+    assert found.tags.count("script") == 1
     assert "@import" not in text
     assert "url(" not in text
     assert "://" not in text
@@ -131,7 +145,8 @@ def test_everything_foreign_is_escaped(tmp_path: Path) -> None:
         for step in (1, 2):
             log.write(metrics(step, step, 1.0, {EVIL: 1.0}))
     text = write_report(run).read_text()
-    assert "<script" not in text
+    assert text.count("<script") == 1
+    assert f"<script>{SCRIPT}</script>" in text, "which says nothing of a run"
     assert Page(text).texts.count(EVIL) > 8
 
 
@@ -149,12 +164,13 @@ def test_a_missing_part_is_left_out(tmp_path: Path, gone: str, heading: str | No
     run = fill(tmp_path / "run", results())
     before = page(run).headings
     (run / gone).rename(tmp_path / "gone")
-    assert page(run).headings == [title for title in before if title != heading]
+    gone_with_it = {heading, "Before and after"} if heading == "What it sees" else {heading}
+    assert page(run).headings == [title for title in before if title not in gone_with_it]
 
 
 def test_without_target_labels_there_are_pictures_and_no_scores(tmp_path: Path) -> None:
     found = page(fill(tmp_path / "run", results(scored=False), label=False))
-    assert found.headings == ["What it sees", "Source to CIR", "Losses", "Pseudo labels"]
+    assert found.headings == ["What it sees", "Before and after", "Source to CIR", "Losses", "Pseudo labels"]
     assert "Ground truth" not in found.texts
     assert "Adapted" in found.texts
     assert any("no labels" in text for text in found.texts)

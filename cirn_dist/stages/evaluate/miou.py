@@ -12,7 +12,7 @@ from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.inference.adabn import adabn as renormalised
 from cirn_dist.inference.adabn import adabn_groups
-from cirn_dist.inference.iou import Confusion, scores
+from cirn_dist.inference.iou import Confusion, pixel_accuracy, scores
 from cirn_dist.inference.iou import count as count_of
 from cirn_dist.inference.logits import predict
 from cirn_dist.models.deeplab import Segmenter
@@ -29,13 +29,27 @@ def evaluate(run: Run, segmenter: Segmenter, labelled: ShardSet, pause: str | No
     return scores(count(run, segmenter, labelled, pause), run.labels.subsets)
 
 
-def count(run: Run, segmenter: Segmenter, labelled: ShardSet, pause: str | None = None) -> Confusion:
+def count(
+    run: Run,
+    segmenter: Segmenter,
+    labelled: ShardSet,
+    pause: str | None = None,
+    accuracy: dict[int, float | None] | None = None,
+) -> Confusion:
     """Return the confusion matrix of a whole set, (C, C), on every rank; no image is repeated to even ranks out.
 
     Each rank takes every R-th batch, and counts are integers: they are the same on any number of ranks.
+
+    Args:
+        accuracy: is given every image's pixel accuracy, by its place in the set.
     """
     runtime, size = run.runtime, run.config.evaluate.batch
     segmenter.eval()
+    own: dict[int, float | None] = {}
+
+    def keep(place: int, counts: Confusion) -> None:
+        own[place] = pixel_accuracy(counts)
+
     total = count_of(
         partial(run_logits, run, segmenter),
         labelled,
@@ -44,7 +58,11 @@ def count(run: Run, segmenter: Segmenter, labelled: ShardSet, pause: str | None 
         batch=size,
         device=runtime.device,
         table=relabelling(run, labelled, "target"),
+        each=keep,
     )
+    if accuracy is not None:
+        for part in runtime.gather(own):
+            accuracy.update(part)
     counts: Confusion = runtime.sum(torch.from_numpy(total)).cpu().numpy()
     return counts
 

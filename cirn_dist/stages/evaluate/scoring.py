@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from pydantic import BaseModel
 from torch import Tensor
 
-from cirn_dist.data.loading.images import label_of, read_images, spread_over, to_image
+from cirn_dist.data.loading.images import Images, label_of, read_images, spread_over, to_image
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.display.attention_maps import save_map
 from cirn_dist.engine.run import Run
-from cirn_dist.files import replace_text
+from cirn_dist.inference.iou import scores
 from cirn_dist.inference.logits import label_map
 from cirn_dist.models.deeplab import Segmenter
-from cirn_dist.rundir.results import Best, Scores
-from cirn_dist.stages.evaluate.miou import adabn, evaluate, run_logits
+from cirn_dist.rundir.results import Scores
+from cirn_dist.rundir.scores import WORST, StageScores, lowest, read_scores, write_scores
+from cirn_dist.stages.evaluate.miou import adabn, count, evaluate, run_logits
 from cirn_dist.stages.evaluate.validation import best_score
 from cirn_dist.stages.images import relabelling
 from cirn_dist.stages.segmenter import load_segmenter
-
-
-class StageScores(BaseModel):
-    """A trained stage's scores.
-
-    Attributes:
-        checkpoint: fingerprint of what was scored.
-        made: the settings and sets it was scored with; None is not recorded.
-    """
-
-    checkpoint: str
-    made: dict[str, Any] | None = None
-    iterations: int
-    plain: Scores
-    adabn: Scores | None = None
-    best: Best | None = None
 
 
 def score_stage(run: Run, stage: str, target: ShardSet, labelled: ShardSet | None) -> StageScores:
@@ -47,20 +33,23 @@ def score_stage(run: Run, stage: str, target: ShardSet, labelled: ShardSet | Non
         target: unlabelled target images, for AdaBN.
         labelled: target images with labels; without them all scores are None.
     """
-    path = run.stage_folder(stage) / "scores.json"
+    folder = run.stage_folder(stage)
     trained, made = run.finished(stage), _scored_with(run, target, labelled)
-    known = run.runtime.on_main(lambda: StageScores.model_validate_json(path.read_bytes()) if path.is_file() else None)
+    known = run.runtime.on_main(lambda: read_scores(folder))
     # Of what was scored before this was recorded, only what a start insists on can be another.
     same = known is not None and (known.made == made or (known.made is None and not run.allow))
     if known is not None and same and known.checkpoint == trained.fingerprint:
         return known
     run.work(int(trained.state["iteration"]), makes=False)
     segmenter = load_segmenter(run, stage)
-    plain, renormalised = Scores(), None
+    plain, renormalised, confusion = Scores(), None, None
+    accuracy: dict[int, float | None] = {}
     write_panels(run, stage, segmenter, labelled or target)
     if labelled is not None:
         where = f"scoring {stage}"
-        plain = evaluate(run, segmenter, labelled, where)
+        counts = count(run, segmenter, labelled, where, accuracy)
+        plain, confusion = scores(counts, run.labels.subsets), counts.tolist()
+        write_worst(run, stage, segmenter, labelled, lowest(accuracy, run.config.evaluate.panels))
         if run.config.evaluate.adabn:
             renormalised = evaluate(run, adabn(run, segmenter, target), labelled, where)
     found = StageScores(
@@ -70,8 +59,10 @@ def score_stage(run: Run, stage: str, target: ShardSet, labelled: ShardSet | Non
         plain=plain,
         adabn=renormalised,
         best=best_score(run, stage),
+        confusion=confusion,
+        accuracy=accuracy,
     )
-    run.runtime.on_main(lambda: replace_text(path, found.model_dump_json(indent=1)))
+    run.runtime.on_main(lambda: write_scores(folder, found))
     return found
 
 
@@ -90,14 +81,34 @@ def write_panels(run: Run, stage: str, segmenter: Segmenter, images: ShardSet) -
     for chosen in read_images(images, spread_over(len(images), run.config.evaluate.panels), 1, run.runtime.device):
         folder = run.folder / "panels" / f"{chosen.indices[0]:06d}"
         folder.mkdir(parents=True, exist_ok=True)
-        to_image(chosen.pixels[0]).save(folder / "target.png")
-        height, width = chosen.pixels.shape[-2:]
-        if images.has_labels:
-            label = Image.fromarray(label_of(chosen, 0, relabelling(run, images, "target")))
-            label.resize((width, height), Image.Resampling.NEAREST).save(folder / "label.png")
-        predicted = label_map(run_logits(run, segmenter.eval(), chosen.pixels)[0], (height, width))
-        Image.fromarray(predicted).save(folder / f"{stage}.png")
+        _write_scored(run, segmenter, images, chosen, folder, stage)
         write_gates(run, stage, segmenter, chosen.pixels, folder / "gates")
+
+
+def _write_scored(
+    run: Run, segmenter: Segmenter, images: ShardSet, chosen: Images, folder: Path, prediction: str
+) -> None:
+    """Write an image, its label where there is one, and its prediction, all at the size the network sees."""
+    to_image(chosen.pixels[0]).save(folder / "target.png")
+    height, width = chosen.pixels.shape[-2:]
+    if images.has_labels:
+        label = Image.fromarray(label_of(chosen, 0, relabelling(run, images, "target")))
+        label.resize((width, height), Image.Resampling.NEAREST).save(folder / "label.png")
+    predicted = label_map(run_logits(run, segmenter.eval(), chosen.pixels)[0], (height, width))
+    Image.fromarray(predicted).save(folder / f"{prediction}.png")
+
+
+def write_worst(run: Run, stage: str, segmenter: Segmenter, images: ShardSet, places: Sequence[int]) -> None:
+    """Write the images that a stage predicts worst, with label and prediction, in place of those of an earlier time."""
+    if not run.runtime.main:
+        return
+    root = run.stage_folder(stage) / WORST
+    if root.exists():
+        shutil.rmtree(root)
+    for chosen in read_images(images, places, 1, run.runtime.device):
+        folder = root / f"{chosen.indices[0]:06d}"
+        folder.mkdir(parents=True)
+        _write_scored(run, segmenter, images, chosen, folder, "prediction")
 
 
 @torch.inference_mode()
