@@ -74,22 +74,34 @@ app.add_typer(checkpoints_app, name="checkpoints")
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of several runs: also a page that puts them side by side.")
+    ] = None,
     json: Json = None,
 ) -> None:
-    """Write a run's report.html; of several runs, print mean and spread over their seeds."""
+    """Write a run's report.html; of several runs, compare their experiments: mean and spread over seeds, in pairs."""
+    from cirn_dist.display.comparison import compare
     from cirn_dist.display.summary import summarise_seeds
+    from cirn_dist.report.compare import write_comparison
     from cirn_dist.report.html import write_report
     from cirn_dist.rundir.results import FILE_NAME as RESULTS
 
     if len(runs) == 1:
+        if out is not None:
+            raise ConfigError("is for several runs", where="--out", fix="the report of one is in its folder")
         state = _state(runs[0])  # first: nothing is written into a folder that is no run's
         print(write_report(runs[0]))
         if not (runs[0] / RESULTS).is_file():
             print(f"no scores yet; {state}")
             return
         print(state)
-    summary = summarise_seeds(runs)
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise ConfigError("is no file that could be written", where=out, fix="name another file with --out")
+    found = compare(runs)
+    summary = found if len(found.experiments) > 1 else summarise_seeds(runs)
     show(summary)
+    if out is not None:
+        print(write_comparison(found, out))
     write_result(json, summary)
 
 

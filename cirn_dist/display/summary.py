@@ -100,13 +100,13 @@ def summarise_seeds(runs: Sequence[Path]) -> Summary:
 
 
 def _check_comparable(runs: Sequence[Path], all_results: Sequence[Results]) -> None:
-    first, seen, known = all_results[0], set[int](), _settings(runs[0])
+    first, seen, known = all_results[0], set[int](), settings_of(runs[0])
     for path, results in zip(runs, all_results, strict=True):
         if results.classes != first.classes:
             raise DataError(f"scores other classes than {runs[0]}", where=path)
         if [row.stage for row in results.rows] != [row.stage for row in first.rows]:
             raise DataError(f"has other stages than {runs[0]}", where=path, fix="sum up finished runs of one config")
-        settings = _settings(path)
+        settings = settings_of(path)
         if differ := [key for key in known.keys() & settings.keys() if known[key] != settings[key]]:
             what = f"was made with other settings than {runs[0]} ({_named(differ)})"
             raise DataError(what, where=path, fix="sum up runs that differ by their seed alone")
@@ -115,7 +115,7 @@ def _check_comparable(runs: Sequence[Path], all_results: Sequence[Results]) -> N
         seen.add(results.seed)
 
 
-def _settings(run: Path) -> dict[str, Any]:
+def settings_of(run: Path) -> dict[str, Any]:
     """Return the settings that a run's scores depend on, but for its seed; none where a results file stands alone."""
     file = run / CONFIG
     return {} if not file.is_file() else binding(recorded(file)) | dict.fromkeys(("name", "seed"))

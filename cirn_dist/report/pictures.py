@@ -33,7 +33,7 @@ def panels(found: Sequence[Panel], results: Results) -> Markup:
         cells += [picture(title, data_uri(coloured(path, results.palette)), "labels") for title, path in maps]
         if panel.label and (known := [path for title, path in maps if title != "Ground truth"]):
             cells.append(_errors(known[-1], panel.label))
-        rows.append(tag("div", *cells, class_=f"pictures of{len(cells)}"))
+        rows.append(tag("div", *cells, class_=f"pictures said of{len(cells)}"))
     text = "Target images and their segmentation. A class's name shows its pixels alone."
     return section("What it sees", text, _legend(results), *rows)
 

@@ -114,7 +114,8 @@ section { scroll-margin-top: 16px; }
 .save { font-size: 13px; margin-top: 14px; }
 
 .matrix { font-size: 12.5px; font-variant-numeric: tabular-nums; }
-.matrix thead th { writing-mode: vertical-rl; rotate: 180deg; text-align: left; padding: 0 4px 6px; font-size: 12.5px; }
+.matrix thead th { writing-mode: vertical-rl; rotate: 180deg; text-align: left; vertical-align: middle; padding: 6px 0;
+  font-size: 12.5px; }
 .matrix tbody th { white-space: nowrap; padding-right: 14px; }
 .matrix td { text-align: center; vertical-align: middle; padding: 4px; min-width: 34px; color: var(--ink);
   border: 1px solid var(--card); background: color-mix(in srgb, var(--hue) var(--share), var(--track)); }
