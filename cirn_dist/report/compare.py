@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cirn_dist.display.comparison import Comparison, Experiment, shown, signed
+from cirn_dist.display.comparison import Comparison, shown, signed
 from cirn_dist.display.tables import DASH, best, percent
 from cirn_dist.files import replace_text
 from cirn_dist.paper.settings import value_text
@@ -37,7 +37,8 @@ def _means(found: Comparison) -> Markup:
     rows = []
     for stage, title in found.stages.items():
         scores = [one.miou(stage) for one in found.experiments]
-        top = best([sum(one.values()) / len(one) if one else None for one in scores])
+        alike = all(one.keys() == scores[0].keys() for one in scores)  # a mean over other seeds is not higher or lower
+        top = best([sum(one.values()) / len(one) for one in scores]) if alike and scores[0] else set()
         cells = (cell(shown(one), strong=i in top) for i, one in enumerate(scores))
         rows.append(tag("tr", tag("th", title, scope="row"), *cells))
     text = "Target mIoU in percent: mean ± sample standard deviation over the seeds, whose number is in brackets."
@@ -75,16 +76,17 @@ def _seeds(found: Comparison) -> Markup:
 
 def _classes(found: Comparison) -> Markup:
     first = found.experiments[0].results[0]
-    last = [_last(one) for one in found.experiments]
-    columns = [one.class_means(stage) for one, stage in zip(found.experiments, last, strict=True)]
-    if not all(columns):
+    means = {stage: [one.class_means(stage) for one in found.experiments] for stage in found.stages}
+    shared = [stage for stage, columns in means.items() if all(columns)]
+    if not shared:
         return NOTHING
+    columns = means[shared[-1]]
     rows = []
     for name, colour, *values in zip(first.classes, first.palette, *columns, strict=True):
         top = best(values)
         cells = (cell(percent(value), strong=i in top) for i, value in enumerate(values))
         rows.append(tag("tr", tag("th", swatch(colour), name, scope="row"), *cells))
-    text = "IoU per class after the last stage, in percent: means over the seeds."
+    text = f"IoU per class after {found.stages[shared[-1]]}, in percent: means over the seeds."
     return section("Classes", text, table(("Class", *_labels(found)), rows, "classes"))
 
 
@@ -100,11 +102,6 @@ def _settings(found: Comparison) -> Markup:
     ]
     text = "Settings that are not the same in all experiments."
     return section("What differs", text, table(("Setting", *_labels(found)), rows)) if rows else NOTHING
-
-
-def _last(one: Experiment) -> str:
-    """Return the last stage that all runs of an experiment have scored."""
-    return next((row.stage for row in reversed(one.results[0].rows) if row.miou is not None), "")
 
 
 def _labels(found: Comparison) -> list[str]:
