@@ -28,8 +28,9 @@ ROOT = Path(__file__).parents[2]
 README, CLUSTER, CONTRIBUTING = (
     (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "launch/CLUSTER.md", "CONTRIBUTING.md")
 )
-BLOCKS = re.findall(r"```bash\n(.*?)```", README + CLUSTER, re.S)
-INLINE = re.findall(r"`((?:cirn-dist |bash launch)[^`]*)`", README.replace("\n", " "))
+DOCS = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
+BLOCKS = re.findall(r"```bash\n(.*?)```", README + CLUSTER + DOCS, re.S)
+INLINE = re.findall(r"`((?:cirn-dist |bash launch)[^`]*)`", (README + DOCS).replace("\n", " "))
 VERBS = {"launch/slurm/pipeline.sbatch": ["run"], "launch/slurm/sweep.sbatch": ["sweep", "run"]}
 COMMANDS = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()] + INLINE
 
