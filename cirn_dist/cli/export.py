@@ -16,6 +16,9 @@ _ROUNDING = 1e-3  # share of pixels between two classes that another runtime may
 def export(
     run: Trained,
     out: Annotated[Path, typer.Option(help="NAME.safetensors, NAME.onnx or NAME.pt2 (torch).")],
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="safetensors|onnx|torch", help="Default: by the file's ending.")
+    ] = None,
     stage: OfStage = None,
     image: Annotated[Path | None, typer.Option(help="To compare on; default: noise.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
@@ -34,7 +37,11 @@ def export(
     if out.suffix not in SUFFIXES:
         fix = f"call it NAME{', NAME'.join(SUFFIXES)}"
         raise ConfigError(f"ends in {out.suffix or 'nothing'}", where=out, fix=fix)
-    form = SUFFIXES[out.suffix]
+    ending = SUFFIXES[out.suffix]
+    if form not in (None, ending):
+        fix = f"name the file by its format: {', '.join(f'{one} NAME{suffix}' for suffix, one in SUFFIXES.items())}"
+        raise ConfigError(f"is called as a file of {ending}, and --format is {form}", where=out, fix=fix)
+    form = ending
     if form != "safetensors":
         assert_exportable(form)
     for file in (out, card_of(out)):

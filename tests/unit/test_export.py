@@ -166,3 +166,12 @@ def test_a_missing_library_is_named_before_anything_is_read(
     with pytest.raises(ConfigError, match=r"needs onnxscript; pip install 'cirn-dist\[onnx\]'"):
         graph.assert_exportable("onnx")
     graph.assert_exportable("torch")
+
+
+def test_a_format_that_the_name_contradicts_is_refused(run: Path, tmp_path: Path, cirn_dist: Command) -> None:
+    out = tmp_path / "net.safetensors"
+    done = cirn_dist("export", run, "--format", "onnx", "--out", out)
+    assert done.returncode == 2
+    assert "is called as a file of safetensors, and --format is onnx; name the file by its format" in done.stderr
+    assert cirn_dist("export", run, "--format", "safetensors", "--out", out).returncode == 0
+    assert out.is_file()
