@@ -37,7 +37,16 @@ class CirnError(Exception):
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where is not None else ""
         advice = f"; {self.fix}" if self.fix else ""
-        return f"{place}{self.what}{advice}".replace("\n", " ")
+        return one_line(f"{place}{self.what}{advice}")
+
+
+def one_line(text: str) -> str:
+    """Return a text that stays on its line: names of files may hold line ends and commands to the terminal."""
+    return "".join(char if char.isprintable() else _visible(char) for char in text)
+
+
+def _visible(char: str) -> str:
+    return " " if char in "\n\r\t" else char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def nearest(word: str, names: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ from cirn_dist.cli.runs import runs, watch
 from cirn_dist.cli.shards import bench_app, pack, shards_app
 from cirn_dist.cli.sweep import sweep_app
 from cirn_dist.display.terminal import show
-from cirn_dist.errors import CirnError, ConfigError
+from cirn_dist.errors import CirnError, ConfigError, one_line
 from cirn_dist.files import naming_the_file
 
 app = typer.Typer(
@@ -153,9 +153,20 @@ def scripts(
     print(found)
 
 
+class _OneLine(logging.Formatter):
+    """Keeps our own warnings on their line, whatever a file is called."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        if record.name.startswith("cirn_dist"):
+            record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+
 def main() -> None:
     """Run the command line; an expected error is one line and an exit code, never a traceback."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    told = logging.StreamHandler()
+    told.setFormatter(_OneLine("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[told], level=logging.WARNING)
     try:
         with naming_the_file():
             app()

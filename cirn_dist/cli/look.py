@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cirn_dist.cli.options import Json, RecipeOptions, recipe_options, write_result
-from cirn_dist.errors import ConfigError
+from cirn_dist.errors import ConfigError, one_line
 
 
 def look(
@@ -38,9 +38,9 @@ def look(
     with counting("looking") as progress:
         found = look_at(data, count, recipe=recipe, split=split, options=options, progress=progress)
     for source, reason in found.faults.items():
-        print(f"cirn-dist: {source}: {reason}", file=sys.stderr)
+        print(one_line(f"cirn-dist: {source}: {reason}"), file=sys.stderr)
     for note in found.notes:
-        print(note)
+        print(one_line(note))
     print(summary(found))
     print(write_sheet(found, out))
     facts = {"name": found.name, "total": found.total, "looked_at": len(found.seen), "sizes": dict(found.sizes)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cirn_dist.cli.options import Device, Json, OfStage, OfWeights, Trained, read_size, write_result
-from cirn_dist.errors import ConfigError
+from cirn_dist.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from cirn_dist.inference.files import Done
@@ -76,7 +76,7 @@ def predict(
 
 def _say(done: Done, net: TrainedSegmenter, out: Path, seconds: float) -> None:
     for one in done.damaged:
-        print(f"cirn-dist: {one['file']}: {one['reason']}; left out", file=sys.stderr)
+        print(one_line(f"cirn-dist: {one['file']}: {one['reason']}; left out"), file=sys.stderr)
     left = f", {len(done.damaged):,} could not be read" if done.damaged else ""
     pace = f"{done.predicted / seconds:.1f} a second"
     print(f"{done.predicted:,} images predicted by {net.stage} into {out}, {pace}{left}")

@@ -15,6 +15,7 @@ from cirn_dist.errors import (
     Stopped,
     TrainingError,
     nearest,
+    one_line,
 )
 
 
@@ -37,3 +38,20 @@ def test_a_wrong_word_is_told_the_nearest_or_all() -> None:
     assert nearest("cycelgan", ("fda", "cyclegan")) == "did you mean cyclegan?"
     assert nearest("CIR", iter(("source", "cir"))) == "did you mean cir?"
     assert nearest("mars", ("fda", "cyclegan")) == "one of: fda, cyclegan"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\x1b[2Jb", "a\\x1b[2Jb"),
+        ("a\x07\x9b31mb", "a\\x07\\x9b31mb"),
+        ("a\nb\tc", "a b c"),
+        ("a\u202eb", "a\\u202eb"),  # turns the writing direction round
+        ("caf\udce9.png", "caf\\udce9.png"),  # a name that is no UTF-8
+        ("straße 図.png", "straße 図.png"),
+    ],
+)
+def test_a_files_name_cannot_command_the_terminal(name: str, shown: str) -> None:
+    assert str(DataError("is damaged", where=name)) == f"{shown}: is damaged"
+    assert one_line(name).isprintable()
+    one_line(name).encode("utf-8")

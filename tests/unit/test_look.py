@@ -100,3 +100,10 @@ def test_what_cannot_be_looked_at_is_said_in_a_line(raw: Path, tmp_path: Path, c
     assert (done.returncode, "nothing to look at" in done.stderr) == (2, True)
     done = cirn_dist("look", "--recipe", "streets", "--count", "2", "--out", tmp_path / "no/such.html")
     assert (done.returncode, "is no file that could be written" in done.stderr) == (2, True)
+
+
+def test_a_folder_that_rendered_images_would_not_read_is_refused(raw: Path, tmp_path: Path, cirn_dist: Command) -> None:
+    with pytest.raises(ConfigError, match="would not be read: streets is a recipe of rendered images; drop the folder"):
+        look(raw, 2, recipe="streets")
+    done = cirn_dist("pack", "streets", "--raw", tmp_path / "none", "--out", tmp_path / "set")
+    assert (done.returncode, (tmp_path / "set").exists()) == (2, False)

@@ -148,3 +148,12 @@ def test_the_verb_takes_a_window(run: Path, tmp_path: Path, cirn_dist: Command) 
     done = cirn_dist("predict", run, tmp_path / "a.png", "--out", tmp_path / "no", "--window", "64")
     assert done.returncode == 2
     assert "--window: '64' is no size; e.g. 1024x512" in done.stderr
+
+
+def test_a_damaged_files_name_cannot_command_the_terminal(run: Path, tmp_path: Path, cirn_dist: Command) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a\x1b[31m.png").write_bytes(b"no image")
+    done = cirn_dist("predict", run, tmp_path / "in", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "\x1b" not in done.stderr + done.stdout
+    assert "a\\x1b[31m.png: " in done.stderr
