@@ -12,9 +12,8 @@ from rich.text import Text
 
 from cirn_dist.display.summary import Spread, Summary, settings_of, summarise_seeds
 from cirn_dist.display.tables import DASH
-from cirn_dist.display.terminal import Listing
+from cirn_dist.display.terminal import Listing, value_text
 from cirn_dist.errors import DataError
-from cirn_dist.paper.settings import value_text
 from cirn_dist.rundir.results import Results, read_results
 
 _SHOWN = 3  # settings in an experiment's name

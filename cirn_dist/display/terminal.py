@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich import box
@@ -110,3 +110,11 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minute} min"
     return f"{minute} min {second} s" if minute else f"{second} s"
+
+
+def value_text(value: Any) -> str:
+    """Write a setting as one reads it: 1280x720, 0.00025, none."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        joiner = "x" if len(value) == 2 and all(isinstance(part, int) for part in value) else ", "
+        return joiner.join(map(str, value))
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from cirn_dist.config.schema import Config, marked
 from cirn_dist.config.section import Section
 from cirn_dist.config.yamlfile import to_yaml
-from cirn_dist.display.terminal import Listing
+from cirn_dist.display.terminal import Listing, value_text
 from cirn_dist.paper.statements import Judged
 
 SOURCES = {"paper": "paper", "lineage": "its lineage", "ours": "our choice"}
@@ -59,11 +58,3 @@ def settings_table(settings: Iterable[Judged]) -> Listing:
         value = value_text(one.value) + (" images" if one.key in counted and one.value else "")
         table.add_row(one.key, value, SOURCES[one.statement.source], says, style=style)
     return table
-
-
-def value_text(value: Any) -> str:
-    """Write a setting as one reads it: 1280x720, 0.00025, none."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        joiner = "x" if len(value) == 2 and all(isinstance(part, int) for part in value) else ", "
-        return joiner.join(map(str, value))
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cirn_dist.display.comparison import Comparison, shown, signed
 from cirn_dist.display.tables import DASH, best, percent
+from cirn_dist.display.terminal import value_text
 from cirn_dist.files import replace_text
-from cirn_dist.paper.settings import value_text
 from cirn_dist.report.blocks import NOTHING, cell, section, table
 from cirn_dist.report.figures import swatch
 from cirn_dist.report.html_tags import Markup, tag

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cirn_dist.display.tables import DASH
-from cirn_dist.display.terminal import duration
-from cirn_dist.paper.settings import value_text
+from cirn_dist.display.terminal import duration, value_text
 from cirn_dist.report.blocks import NOTHING, cell, section, table
 from cirn_dist.report.html_tags import Markup, join, tag
 from cirn_dist.rundir.made import Made, Start

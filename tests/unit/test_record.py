@@ -134,7 +134,7 @@ def test_every_stage_keeps_the_settings_and_the_start_it_was_made_with(finished:
 
 def test_the_report_says_how_each_stage_was_made(finished: Path) -> None:
     page = (finished / "report.html").read_text("utf-8")
-    section = page[page.index("How this was made") :]
+    section = page[page.rindex("How this was made") :]
     text = " ".join(re.sub(r"<[^>]*>", " ", section[: section.index("</section>")]).split())
     start = read(finished / "adapt/made.json")["starts"][0]
     assert f"CIR + ASS 12 {'0.' if start['seconds'] < 1 else ''}" in text
