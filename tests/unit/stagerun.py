@@ -19,11 +19,12 @@ from cirn_dist.engine.join import join
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import StepResult
 from cirn_dist.engine.stop import STOP, StopRequest
+from cirn_dist.files import replace_text
 
 
 def settings(folder: Path, *overrides: str) -> Config:
     file = folder / "stage.yaml"
-    file.write_text(yaml.safe_dump(MINI), encoding="utf-8")
+    replace_text(file, yaml.safe_dump(MINI))  # in one piece: other ranks write and read it too
     return load(str(file), list(overrides))
 
 

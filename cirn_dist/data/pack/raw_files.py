@@ -43,10 +43,10 @@ def find(recipe: Recipe, raw: Path | None, split: str, labels: bool | None) -> F
         ConfigError: a folder is given for rendered images.
     """
     rendered = recipe.layout == "streets"
+    found = _rendered(recipe, split, labels) if rendered else _files(recipe, raw, split, labels)
     if rendered and raw is not None:
         fix = "drop the folder, or name the recipe that reads it"
         raise ConfigError(f"would not be read: {recipe.name} is a recipe of rendered images", where=raw, fix=fix)
-    found = _rendered(recipe, split, labels) if rendered else _files(recipe, raw, split, labels)
     order = permutation(len(found.items), "pack", recipe.name, split)
     items = [found.items[place] for place in order]
     count = recipe.split(split).count
