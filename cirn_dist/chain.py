@@ -50,8 +50,11 @@ _TRAINING = ("seed", "data", "model", "engine", "evaluate.every")
 _SCORED = ("data.scored", "data.target.score_split", "data.target.score_options", "data.target.map_labels")
 _ELSEWHERE = ("data.codec", "data.shard_mb", *_SCORED)
 # A network without ACM that is given ImageNet's weights or imported ones, or goes on from another stage.
-_PLAIN, _GIVEN = ("model.acm",), ("model.weights", "model.segmenter")
+_PLAIN, _GIVEN = ("model.acm", "model.with_acm"), ("model.weights", "model.segmenter")
 _PREDICTION = ("evaluate.flip", "evaluate.scales")
+
+# What stage 3 reads only where its labels are made before it.
+_OFFLINE = ("self_train.lambda_adv", "self_train.lambda_kld", "self_train.lambda_entropy")
 
 # Written anew by a start that finds it made of something else, so that it always sees a change.
 RESULTS = Stage(
@@ -63,24 +66,48 @@ RESULTS = Stage(
 
 def stages(config: Config) -> list[Stage]:
     """Return the stages that a configuration runs, in order."""
-    controls, ass = config.controls, "CIR + ASS" if config.with_cir else "ASS"
-    found = [Stage("data", "Shard sets", ("data",)), _supervised(config, "source", "Source only", "source")]
+    controls, titles = config.controls, _row_titles(config)
+    found = [Stage("data", "Shard sets", ("data",)), _supervised(config, "source", titles["source"], "source")]
     if controls and has_source_control(config):
         found.append(_supervised(config, "source_control", "  control: source, longer", "cir"))
     if config.with_cir:
-        found += [*_translating(config), _supervised(config, "cir", "CIR", "cir")]
+        found += [*_translating(config), _supervised(config, "cir", titles["cir"], "cir")]
     if controls and adapts_from_cir(config):
         found.append(_supervised(config, "cir_control", "  control: CIR, longer", "adapt"))
-    found.append(_adversarial(config, "adapt", ass))
-    if controls:
-        found.append(_adversarial(config, "adapt_control", f"  control: {ass}, longer"))
+    if config.with_adapt:
+        found.append(_adversarial(config, "adapt", titles["adapt"]))
+    if controls and config.with_self_train:
+        longer = f"  control: {titles[before_self_training(config)]}, longer"
+        kind = _adversarial if config.with_adapt else _supervised_as_long
+        found.append(kind(config, self_training_control(config), longer))
     for number in rounds(config):
-        later = "" if number == 1 else f", round {number}"
-        own = ("pseudo_label", "data.target")
-        seen = (*own, *_PREDICTION, "data.label_space")
-        labels = Stage(stage_in_round("pseudo_label", number), f"Pseudo labels{later}", seen, _ELSEWHERE, remade=own)
-        found += [labels, _self_training(config, number, f"{ass} + ST{later}")]
+        if not config.is_online:
+            own = ("pseudo_label", "data.target")
+            seen, title = (*own, *_PREDICTION, "data.label_space"), f"Pseudo labels{_later(number)}"
+            name = stage_in_round("pseudo_label", number)
+            found.append(Stage(name, title, seen, _ELSEWHERE, remade=own))
+        name = stage_in_round("self_train", number)
+        found.append(_self_training(config, name, titles[name]))
     return found
+
+
+def _row_titles(config: Config) -> dict[str, str]:
+    """Return the titles of the stages that fill the table's rows: each adds its idea to those before it."""
+    titles, ideas = {"source": "Source only"}, []
+    if config.with_cir:
+        ideas.append("CIR")
+        titles["cir"] = " + ".join(ideas)
+    if config.with_adapt:
+        ideas.append(config.adapt.title)
+        titles["adapt"] = " + ".join(ideas)
+    ideas.append(config.self_train.title or ("online ST" if config.is_online else "ST"))
+    for number in rounds(config):
+        titles[stage_in_round("self_train", number)] = " + ".join(ideas) + _later(number)
+    return titles
+
+
+def _later(number: int) -> str:
+    return "" if number == 1 else f", round {number}"
 
 
 def _translating(config: Config) -> list[Stage]:
@@ -98,14 +125,16 @@ def _translating(config: Config) -> list[Stage]:
     return [generator, Stage("render", title, seen, remade=seen)]
 
 
-def _supervised(config: Config, name: str, title: str, group: str) -> Stage:
+def _supervised(config: Config, name: str, title: str, group: str, length: tuple[str, ...] = ()) -> Stage:
     """Return a stage that trains a plain segmenter by the settings of `group`."""
     settings: SegmenterTraining = getattr(config, group)
-    own = tuple(f"{group}.{key}" for key in SegmenterTraining.model_fields)  # of stage 2's, those without its idea
+    length = length or (f"{group}.iterations",)
+    iterations = settings.iterations * (config.pseudo_label.rounds if group == "self_train" else 1)
+    own = tuple(f"{group}.{key}" for key in SegmenterTraining.model_fields)  # of others, those without their idea
     domain = ("data.target",) if name.startswith("source") else ()
     but = (*_ELSEWHERE, *_PLAIN, *domain, *(() if settings.init == "pretrained" else _GIVEN))
     cir = () if name.startswith("source") else ("with_cir",)
-    return Stage(name, title, (*_TRAINING, *cir, *own), but, settings.iterations, (f"{group}.iterations",))
+    return Stage(name, title, (*_TRAINING, *cir, *own, *length), but, iterations, length)
 
 
 def _adversarial(config: Config, name: str, title: str) -> Stage:
@@ -119,11 +148,16 @@ def _adversarial(config: Config, name: str, title: str) -> Stage:
     return Stage(name, title, (*seen, *schedule), (*but, *replaced), settings.iterations, length)
 
 
-def _self_training(config: Config, number: int, title: str) -> Stage:
+def _supervised_as_long(config: Config, name: str, title: str) -> Stage:
+    """Return the control of a stage 3 that no stage 2 comes before: its settings, without the target."""
+    return _supervised(config, name, title, "self_train", length=("self_train.iterations", "pseudo_label.rounds"))
+
+
+def _self_training(config: Config, name: str, title: str) -> Stage:
     settings = config.self_train
     seen = (*_TRAINING, "with_cir", "self_train", *(("adapt",) if settings.lambda_adv else ()))
-    but = (*_ELSEWHERE, *(() if settings.init == "pretrained" else _GIVEN))
-    name = stage_in_round("self_train", number)
+    other = _OFFLINE if config.is_online else ("self_train.online",)
+    but = (*_ELSEWHERE, *other, *(() if settings.init == "pretrained" else _GIVEN))
     return Stage(name, title, seen, but, settings.iterations, ("self_train.iterations",))
 
 
@@ -138,19 +172,37 @@ def table_rows(config: Config) -> list[TableRow]:
     The CIR row is supervised training on the CIR without adaptation: the control of stage 2. Where stage 2 goes on from
     it, the control goes on from it as well, for as long.
     """
-    titles = dict(stage_titles(config))
+    titles = _row_titles(config)
     longer = "source_control" if has_source_control(config) else "source"
-    last = stage_in_round("self_train", config.pseudo_label.rounds)
     controls = {
         "cir": (longer, "source, trained as long"),
         "adapt": (("cir_control" if adapts_from_cir(config) else "cir"), "CIR, trained as long")
         if config.with_cir
         else (longer, "source, trained as long"),
-        last: ("adapt_control", f"{titles['adapt']}, trained as long"),
     }
-    scored = ["source", *(["cir"] if config.with_cir else []), "adapt"]
+    if config.with_self_train:
+        before = titles[before_self_training(config)]
+        last = stage_in_round("self_train", config.pseudo_label.rounds)
+        controls[last] = (self_training_control(config), f"{before}, trained as long")
+    scored = ["source", *(["cir"] if config.with_cir else []), *(["adapt"] if config.with_adapt else [])]
     scored += [stage_in_round("self_train", number) for number in rounds(config)]
     return [TableRow(stage, titles[stage], *(controls.get(stage, ()) if config.controls else ())) for stage in scored]
+
+
+def before_self_training(config: Config) -> str:
+    """Return the stage before stage 3: what labels the target for its first round, where labels are made before it."""
+    return "adapt" if config.with_adapt else "cir" if config.with_cir else "source"
+
+
+def self_training_control(config: Config) -> str:
+    """Return the name of stage 3's control: stage 2 going on, or where there is none, training without the target."""
+    return "adapt_control" if config.with_adapt else "self_train_control"
+
+
+def supervised_control(config: Config) -> SegmenterTraining:
+    """Return stage 3's settings without its idea, for as long as its rounds last: its control without a stage 2."""
+    settings = {key: getattr(config.self_train, key) for key in SegmenterTraining.model_fields}
+    return SegmenterTraining(**settings | {"iterations": config.self_train.iterations * config.pseudo_label.rounds})
 
 
 def cir_control(config: Config) -> SegmenterTraining:
@@ -178,15 +230,15 @@ def stage_in_round(stage: str, number: int) -> str:
 
 
 def rounds(config: Config) -> range:
-    """Return the numbers of stage 3's rounds, from 1."""
-    return range(1, config.pseudo_label.rounds + 1)
+    """Return the numbers of stage 3's rounds, from 1; none without it."""
+    return range(1, config.pseudo_label.rounds + 1 if config.with_self_train else 1)
 
 
 def adapts_from_cir(config: Config) -> bool:
     """Whether stage 2 goes on from the CIR row, so that its control is another training."""
-    return config.with_cir and config.adapt.init == "cir"
+    return config.with_cir and config.with_adapt and config.adapt.init == "cir"
 
 
 def has_source_control(config: Config) -> bool:
-    """Whether training on the source as the CIR row trains on the CIR differs from the source stage itself."""
-    return config.cir != config.source
+    """Whether the CIR row, or stage 2 without it, has a control on the source that differs from the source stage."""
+    return (config.with_cir or config.with_adapt) and config.cir != config.source

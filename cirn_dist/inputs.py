@@ -78,7 +78,7 @@ def to_download(config: Config, out: Path) -> Path | None:
 def _check_weights(config: Config, out: Path, download: bool) -> None:
     model = config.model
     if model.segmenter is not None:
-        load_given(segmenter_of(config, world=1, with_acm=True), config, run_space(config.data))
+        load_given(segmenter_of(config, world=1, with_acm=config.model.with_acm), config, run_space(config.data))
     elif model.weights == "imagenet":
         if download or to_download(config, out) is None:
             fetch(model.backbone)

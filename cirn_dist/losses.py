@@ -104,6 +104,17 @@ def supervision(
     return sum_of(segmentation(p, labels, focal_gamma=focal_gamma) for p in output.heads)
 
 
+def weighted_supervision(output: SegOutput, labels: Tensor, weights: Tensor) -> Tensor:
+    """Return the cross-entropy with a weight per pixel, averaged over all pixels and summed over the heads.
+
+    A pixel that is ignored (255) costs nothing but is counted, as in DACS and MIC.
+
+    Args:
+        weights: (N, H, W), or (N, 1, 1) for one per image.
+    """
+    return sum_of((weights * _cross_entropy(wide(p), labels)).mean() for p in output.heads)
+
+
 def confidence_penalty(output: SegOutput, labels: Tensor) -> Tensor:
     """Return the divergence of the uniform distribution from the prediction at pixels with a pseudo label.
 

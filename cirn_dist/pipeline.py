@@ -17,9 +17,11 @@ from cirn_dist.chain import (
     cir_control,
     has_source_control,
     rounds,
+    self_training_control,
     stage_in_round,
     stage_titles,
     stages,
+    supervised_control,
     table_rows,
 )
 from cirn_dist.config.schema import Adapt, SegmenterTraining
@@ -34,6 +36,7 @@ from cirn_dist.stages.adapt.train import adaptation
 from cirn_dist.stages.domains import Domains, open_domains
 from cirn_dist.stages.evaluate.scoring import score_stage, write_cir_panels
 from cirn_dist.stages.segmenter import finished_segmenter
+from cirn_dist.stages.self_train.online import online_self_training
 from cirn_dist.stages.self_train.pseudo_label import pseudo_label
 from cirn_dist.stages.self_train.train import self_training
 from cirn_dist.stages.source import supervised
@@ -95,9 +98,16 @@ class _Walk:
             plain("cir", cir, config.cir)
         if config.controls and adapts_from_cir(config):
             plain("cir_control", cir, cir_control(config))
-        adversarial("adapt", config.adapt)
-        if config.controls:
-            adversarial("adapt_control", adapt_control(config))
+        if config.with_adapt:
+            adversarial("adapt", config.adapt)
+        if config.controls and config.with_self_train:
+            if config.with_adapt:
+                adversarial(self_training_control(config), adapt_control(config))
+            else:
+                plain(self_training_control(config), cir, supervised_control(config))
+        if config.with_self_train and config.is_online:
+            self.train("self_train", lambda: online_self_training(run, cir, target, scored), source=cir, target=target)
+            return self.results()
         for number in rounds(config):
             labelled = self.make(stage_in_round("pseudo_label", number), partial(pseudo_label, run, target, number))
             described = partial(self_training, run, cir, labelled, number, scored)
@@ -192,6 +202,7 @@ class _Walk:
             stage=row.stage,
             title=row.title,
             adabn=found.adabn,
+            teacher=found.teacher,
             best=found.best,
             control=control,
             iterations=found.iterations,

@@ -9,7 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from cirn_dist.cli.options import Device, Json, OfStage, OfWeights, RecipeOptions, Trained, recipe_options, write_result
+from cirn_dist.cli.options import (
+    Device,
+    Json,
+    OfStage,
+    OfTeacher,
+    OfWeights,
+    RecipeOptions,
+    Trained,
+    recipe_options,
+    write_result,
+)
 from cirn_dist.display.terminal import show
 from cirn_dist.errors import ConfigError
 
@@ -18,6 +28,7 @@ def evaluate(
     run: Trained,
     data: Annotated[Path, typer.Argument(help="A packed set, a folder with one per split, or a raw folder.")],
     stage: OfStage = None,
+    teacher: OfTeacher = False,
     recipe: Annotated[str | None, typer.Option(help="Of a raw folder; default: the run's target's.")] = None,
     split: Annotated[str | None, typer.Option(help="Default: the split the run scores.")] = None,
     option: RecipeOptions = None,
@@ -46,7 +57,7 @@ def evaluate(
     names = dict(_pair(one) for one in map_labels or []) or None
     options = recipe_options(option or [])
     with together() as ranks, tempfile.TemporaryDirectory(prefix="cirn-evaluate-") as scratch:
-        net = load(run, stage, device or ranks.device, config)
+        net = load(run, stage, device or ranks.device, config, teacher=teacher)
         with counting("packing", quiet=not ranks.main) as count:
             place = Path(scratch) / "set"
             pack = partial(labelled_at, net, data, place, recipe=recipe, split=split, options=options, progress=count)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cirn_dist.cli.options import Device, OfStage, OfWeights, Trained
+from cirn_dist.cli.options import Device, OfStage, OfTeacher, OfWeights, Trained
 from cirn_dist.errors import CheckpointError, ConfigError
 
 _ROUNDING = 1e-3  # share of pixels between two classes that another runtime may round to the other side
@@ -20,6 +20,7 @@ def export(
         str | None, typer.Option("--format", metavar="safetensors|onnx|torch", help="Default: by the file's ending.")
     ] = None,
     stage: OfStage = None,
+    teacher: OfTeacher = False,
     image: Annotated[Path | None, typer.Option(help="To compare on; default: noise.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
     config: OfWeights = None,
@@ -49,7 +50,7 @@ def export(
             raise ConfigError("is there already", where=file, fix="choose another name, or insist with --overwrite")
     if not out.absolute().parent.is_dir():
         raise ConfigError("there is no such folder", where=out.parent, fix="make it, or choose another")
-    net = load(run, stage, device, config)
+    net = load(run, stage, device, config, teacher=teacher)
     width, height = net.size
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     shown = noise if image is None else as_pixels(image)

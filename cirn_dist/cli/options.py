@@ -41,6 +41,7 @@ OfWeights = Annotated[
     typer.Option("--config", metavar="CONFIG", help="For imported weights alone: whose network they are."),
 ]
 OfStage = Annotated[str | None, typer.Option("--stage", help="Of a run; default: the last finished one.")]
+OfTeacher = Annotated[bool, typer.Option("--teacher", help="Of online self-training: the teacher, not the student.")]
 Device = Annotated[str | None, typer.Option(help="Default: the GPU if there is one.")]
 
 

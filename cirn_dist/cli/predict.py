@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cirn_dist.cli.options import Device, Json, OfStage, OfWeights, Trained, read_size, write_result
+from cirn_dist.cli.options import Device, Json, OfStage, OfTeacher, OfWeights, Trained, read_size, write_result
 from cirn_dist.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Image files, folders or patterns.")],
     out: Annotated[Path, typer.Option(help="Folder of the predictions: ids/, colour/, overlay/, confidence/.")],
     stage: OfStage = None,
+    teacher: OfTeacher = False,
     ids: Annotated[bool, typer.Option(help="8-bit PNG of class ids.")] = True,
     colour: Annotated[bool, typer.Option(help="PNG in the palette's colours.")] = True,
     overlay: Annotated[bool, typer.Option("--overlay", help="The colours laid over the image.")] = False,
@@ -57,7 +58,7 @@ def predict(
         todo = ranks.on_main(lambda: jobs(images))
         if not overwrite:
             ranks.on_main(lambda: assert_free(out, (job.name for job in todo), kinds))
-        net = load(run, stage, device or ranks.device, config)
+        net = load(run, stage, device or ranks.device, config, teacher=teacher)
         own = todo[ranks.rank :: ranks.world]
         began = time.perf_counter()
         with counting("predicting", quiet=not ranks.main) as count:

@@ -25,11 +25,13 @@ from cirn_dist.choices import (
     Gan,
     Init,
     LrScaling,
+    Mixing,
     Norm,
     PseudoLabelRule,
     RenderPrecision,
     SegmenterOptimizer,
     SegOn,
+    SelfTrainMethod,
     SemanticTarget,
     TrackerName,
     Upsampling,
@@ -46,6 +48,7 @@ NotBinding = Annotated[_Value, "not binding"]
 
 
 Byte = Annotated[int, Field(ge=0, le=255)]
+BlurRadius = Annotated[float, Field(gt=0, le=100)]
 
 
 class OwnSpace(Section):
@@ -154,6 +157,7 @@ class Model(Section):
     )
     norm: Norm = "auto"
     freeze_affine: bool = True
+    with_acm: bool = Field(True, description="false: C alone in stages 2 and 3 too, as the methods without ACM have it")
     acm: Acm = Acm()
 
 
@@ -302,6 +306,7 @@ class Render(Section):
 class Adapt(SegmenterTraining):
     """Stage 2: adversarial adaptation, weighted pixel by pixel."""
 
+    title: NotBinding[str] = Field("ASS", min_length=1, description="what tables and reports call it")
     warmup: Iterations = Field(5000, ge=0, description="images of linear warm-up and of unweighted adversarial loss")
     acm_start: AcmStart = Field(
         "random", description="ACM's classifier where init gives a trained C: random, or a copy of C (short runs)"
@@ -335,9 +340,38 @@ class PseudoLabel(Section):
     threshold: float = Field(0.95, ge=0, le=1, description="fixed: least confidence, for all classes")
 
 
+class Online(Section):
+    """Stage 3 with a teacher that labels each target image as it comes (DACS, Tranheden et al. 2021)."""
+
+    threshold: float = Field(0.968, ge=0, le=1, description="pixels at least so certain count in an image's weight")
+    teacher_decay: float = Field(0.99, ge=0, lt=1, description="what the teacher keeps of itself")
+    teacher_decay_images: int = Field(2, ge=1, description="images of each domain over which it keeps that share")
+    mixing: Mixing = Field("class", description="class: half of a source image's classes pasted; none: target alone")
+    jitter: float = Field(0.25, ge=0, le=0.5, description="strength of the colour changes of the mixed image")
+    jitter_share: float = Field(0.8, ge=0, le=1, description="of the mixed images")
+    blur: tuple[BlurRadius, BlurRadius] = Field((0.15, 1.15), description="range of the Gaussian's sigma, pixels")
+    blur_share: float = Field(0.5, ge=0, le=1, description="of the mixed images")
+    mask_weight: float = Field(0.0, ge=0, description="weight of the masked target image's term (MIC: 1)")
+    mask_block: int = Field(64, ge=1, description="side of the masked squares, pixels; MIC: 64 at crops of 1024")
+    mask_ratio: float = Field(0.7, ge=0, le=1, description="share of the squares that is masked")
+
+    @field_validator("blur")
+    @classmethod
+    def _in_order(cls, blur: tuple[float, float]) -> tuple[float, float]:
+        if blur[0] > blur[1]:
+            raise ValueError(f"{blur[0]} to {blur[1]} is no range: give the smaller sigma first")
+        return blur
+
+
 class SelfTrain(SegmenterTraining):
     """Stage 3: training on the target's pseudo labels."""
 
+    method: SelfTrainMethod = Field(
+        "offline", description="offline: labels made before the training; online: a teacher's, made as it goes"
+    )
+    title: NotBinding[str | None] = Field(
+        None, min_length=1, description="what tables and reports call it; null: ST or online ST"
+    )
     init: Init = "adapt"
     source_weight: float = Field(0.0, ge=0, description="weight of the CIR's own cross-entropy; eq. 9 has none")
     lambda_adv: float = Field(0.0, ge=0, description="stage 2's adversarial term, kept on; eq. 9 has none")
@@ -345,6 +379,7 @@ class SelfTrain(SegmenterTraining):
         0.0, ge=0, description="confidence penalty where labelled: CRST 0.01 (paper 0.1), IAST 0.1"
     )
     lambda_entropy: float = Field(0.0, ge=0, description="entropy where there is no label; IAST 3")
+    online: Online = Online()
 
 
 class Evaluate(Section):
@@ -376,7 +411,14 @@ class Config(Section):
     self_train: SelfTrain = SelfTrain()
     evaluate: Evaluate = Evaluate()
     with_cir: bool = Field(True, description="false: adapt from the source itself (Table 4 without CIR)")
+    with_adapt: bool = Field(True, description="false: no stage 2, for methods that have none")
+    with_self_train: bool = Field(True, description="false: no stage 3, for methods that have none")
     controls: bool = Field(True, description="also train each stage's control of the same length")
+
+    @property
+    def is_online(self) -> bool:
+        """Whether stage 3's labels are made as it goes, by a teacher."""
+        return self.self_train.method == "online"
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -386,12 +428,33 @@ class Config(Section):
             raise ValueError("cir.init and adapt.init come before the adapt stage: use pretrained or source")
         if (self.translate.method == "shards") != (self.translate.shards is not None):
             raise ValueError("translate.shards is the set of translated images that translate.method=shards takes")
-        if self.self_train.lambda_adv and not self.self_train.source_weight:
-            raise ValueError("self_train.lambda_adv needs self_train.source_weight: D is shown predictions on the CIR")
+        if self.with_self_train:
+            self._assert_self_training()
         if self.engine.images_per_step % self.engine.micro_batch:
             raise ValueError("engine.images_per_step must be a multiple of engine.micro_batch")
         return self
 
+    def _assert_self_training(self) -> None:
+        settings = self.self_train
+        if settings.init == "adapt" and not self.with_adapt:
+            raise ValueError("self_train.init adapt needs with_adapt: without stage 2 use cir, source or pretrained")
+        if settings.method == "online":
+            self._assert_online()
+        elif settings.lambda_adv and not settings.source_weight:
+            raise ValueError("self_train.lambda_adv needs self_train.source_weight: D is shown predictions on the CIR")
+        elif settings.lambda_adv and not self.with_adapt:
+            raise ValueError("self_train.lambda_adv keeps stage 2's D on, and needs with_adapt")
+
+    def _assert_online(self) -> None:
+        settings = self.self_train
+        for name in ("lambda_adv", "lambda_kld", "lambda_entropy"):
+            if getattr(settings, name):
+                raise ValueError(f"self_train.{name} is a term of self_train.method offline; online has none")
+        if self.pseudo_label.rounds > 1:
+            raise ValueError("self_train.method online has no rounds: set pseudo_label.rounds to 1")
+        sizes, crop = (self.data.source.size, self.data.target.size), settings.augment.crop
+        if crop is None and (sizes[0] != sizes[1] or settings.augment.scales != (1.0,)):
+            raise ValueError("self_train.method online mixes images of one size: set self_train.augment.crop")
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return {dotted key: value} of a nested dictionary."""

@@ -41,7 +41,20 @@ def results_table(results: Results) -> RenderableType:
         return Text("No stage is scored yet.", style="dim")
     if all(value is None for row in results.rows for value in miou_cells(row)):
         return Text("The target has no labels, so no stage is scored.", style="dim")
-    return Group(_stages(results), *_chosen(results), Text(), _classes(results))
+    return Group(_stages(results), *_taught(results), *_chosen(results), Text(), _classes(results))
+
+
+def teacher_lines(results: Results) -> list[str]:
+    """Say what the teachers of online self-training score beside their students."""
+    return [
+        f"{row.title}: the student, which is the result, {percent(row.miou)}; its teacher {percent(row.teacher.miou)}"
+        for row in results.rows
+        if row.teacher is not None and row.teacher.miou is not None
+    ]
+
+
+def _taught(results: Results) -> list[Text]:
+    return [Text(line, style="dim") for line in teacher_lines(results)]
 
 
 def _chosen(results: Results) -> list[Text]:

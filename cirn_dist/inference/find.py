@@ -25,7 +25,8 @@ from cirn_dist.models.weights import described, read_weights
 from cirn_dist.rundir.made import read_made
 from cirn_dist.rundir.settings import CONFIG
 
-_CHECKPOINTS, _COMPONENT = "checkpoints", "segmenter"
+_CHECKPOINTS = "checkpoints"
+_NETWORKS = {"segmenter": "segmenter", "teacher": "teacher (that is online self-training's)"}
 FORMAT, VERSION = "cirn_dist", "network/1"  # of an exported file's metadata
 
 
@@ -47,7 +48,7 @@ class Found:
 
 
 @naming_the_file()
-def find(path: Path, stage: str | None = None, config: Config | None = None) -> Found:
+def find(path: Path, stage: str | None = None, config: Config | None = None, *, component: str = "segmenter") -> Found:
     """Return the checkpoint that a path stands for.
 
     Args:
@@ -55,26 +56,29 @@ def find(path: Path, stage: str | None = None, config: Config | None = None) -> 
             checkpoint), of one checkpoint's folder, or of a file that `export` has written.
         stage: of a run, another than the last; controls have to be asked for.
         config: of weights alone, whose file is that of `import-weights`: their network, classes and image size.
+        component: `segmenter`, or an online self-training's `teacher`.
 
     Raises:
-        CheckpointError: nothing of the kind is there, it is damaged, or has no segmenter.
+        CheckpointError: nothing of the kind is there, it is damaged, or has no such network.
         ConfigError: the run's configuration cannot be read.
     """
     path = Path(path)
     if path.is_file():
+        if component != "segmenter":
+            raise ConfigError("holds one network", where=path, fix="drop --teacher; a run's folder has both")
         return _exported(path) if config is None else _imported(path, config)
     if config is not None:
         raise ConfigError("has a configuration of its own", where=path, fix="drop --config: it is for weights alone")
     if (path / CONFIG).is_file():
         config = _config(path)
-        return _found(path, stage or _last(path, config), config)
+        return _found(path, stage or _last(path, config), config, component)
     if stage is not None:
         raise CheckpointError("is no run's folder, of which a stage could be taken", where=path, fix="drop --stage")
     if (path / _CHECKPOINTS).is_dir() and (path.parent / CONFIG).is_file():
-        return _found(path.parent, path.name, _config(path.parent))
+        return _found(path.parent, path.name, _config(path.parent), component)
     run = path.absolute().parents[2] if len(path.absolute().parents) > 2 else path
     if (path / MANIFEST).is_file() and (run / CONFIG).is_file():
-        return _checked(run, path.absolute().parents[1].name, Checkpoint.open(path), _config(run))
+        return _checked(run, path.absolute().parents[1].name, Checkpoint.open(path), _config(run), component)
     kinds = "is neither a run's folder, nor a stage's, nor a checkpoint"
     what = kinds if path.exists() else "there is nothing of that name"
     raise CheckpointError(what, where=path, fix="a run's folder has a config.yaml; its checkpoints are read in it")
@@ -109,23 +113,24 @@ def _last(run: Path, config: Config) -> str:
     raise CheckpointError("no stage of this run is finished", where=run, fix="name a stage's folder for what it has")
 
 
-def _found(run: Path, stage: str, config: Config) -> Found:
+def _found(run: Path, stage: str, config: Config, component: str) -> Found:
     newest = _newest(run, stage)
     if newest is None:
         names = [one.name for one in stages(config) if (run / one.name / _CHECKPOINTS).is_dir()]
         fix = nearest(stage, names) if names else None
         raise CheckpointError(f"stage {stage} has no valid checkpoint", where=run, fix=fix)
-    return _checked(run, stage, newest, config)
+    return _checked(run, stage, newest, config, component)
 
 
-def _checked(run: Path, stage: str, checkpoint: Checkpoint, config: Config) -> Found:
-    if _COMPONENT not in checkpoint.components:
+def _checked(run: Path, stage: str, checkpoint: Checkpoint, config: Config, component: str) -> Found:
+    if component not in checkpoint.components:
         held = ", ".join(checkpoint.components)
-        raise CheckpointError(f"has no segmenter, but {held}", where=checkpoint.path, fix="take another stage")
+        what = f"has no {_NETWORKS[component]}, but {held}"
+        raise CheckpointError(what, where=checkpoint.path, fix="take another stage")
     config = _as_made(run, stage, int(checkpoint.state["iteration"]), config)
     space = run_space(config.data)
     assert_classes(checkpoint, space)
-    return Found(stage, checkpoint.path, checkpoint.fingerprint, checkpoint.read(_COMPONENT), config, space)
+    return Found(stage, checkpoint.path, checkpoint.fingerprint, checkpoint.read(component), config, space)
 
 
 def _exported(file: Path) -> Found:

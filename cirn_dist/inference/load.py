@@ -71,12 +71,14 @@ class TrainedSegmenter:
         stage: str | None = None,
         device: str | torch.device | None = None,
         config: str | Path | None = None,
+        *,
+        teacher: bool = False,
     ) -> None:
         given = None if config is None else load_config(str(config))
         self.device = torch.device(device if device is not None else hardware().device)
         gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices=gpus):  # building draws weights; the caller's own draws go on as they were
-            found = find(Path(path), stage, given)
+            found = find(Path(path), stage, given, component="teacher" if teacher else "segmenter")
             used = found.config
             self.network: Segmenter = trained(found.weights, used, self.device, where=found.path)
         self.space, self.stage, self.config = found.space, found.stage, used
@@ -174,6 +176,8 @@ def load(
     stage: str | None = None,
     device: str | torch.device | None = None,
     config: str | Path | None = None,
+    *,
+    teacher: bool = False,
 ) -> TrainedSegmenter:
     """Load the segmenter that a run has trained.
 
@@ -183,9 +187,10 @@ def load(
         stage: of a run, another stage than the last.
         device: the GPU if there is one, unless given.
         config: for weights alone: a configuration's file or name, for the network, its classes and image size.
+        teacher: of an online self-training, its teacher in place of the student.
 
     Raises:
         CheckpointError: nothing of the kind is there, it is damaged, or has no segmenter.
         ConfigError: the configuration cannot be read.
     """
-    return TrainedSegmenter(path, stage, device, config)
+    return TrainedSegmenter(path, stage, device, config, teacher=teacher)

@@ -42,6 +42,7 @@ from cirn_dist.measure.memory import with_content
 from cirn_dist.stages.adapt.train import adaptation
 from cirn_dist.stages.evaluate.miou import run_logits
 from cirn_dist.stages.segmenter import build_segmenter
+from cirn_dist.stages.self_train.online import online_self_training
 from cirn_dist.stages.self_train.train import self_training
 from cirn_dist.stages.source import supervised
 from cirn_dist.stages.translate.methods import Rendering
@@ -98,7 +99,10 @@ def rehearsals(config: Config, precision: Precision, device: str = "cpu") -> Ite
             "render": lambda: _rendering(run),
             "cir": lambda: _training(run, supervised(run, "cir", source, config.cir)),
             "adapt": lambda: _training(run, adaptation(run, "adapt", source, target, config.adapt)),
-            "self_train": lambda: _training(run, self_training(run, source, pseudo)),
+            "self_train": lambda: _training(
+                run,
+                online_self_training(run, source, target) if config.is_online else self_training(run, source, pseudo),
+            ),
         }
         walked = [stage.name for stage in stages(config) if stage.name in known]
         if config.translate.method != "cyclegan":  # no network renders
@@ -204,7 +208,7 @@ def _rendering(run: Run) -> Work:
 def _scoring(run: Run) -> Work:
     """Return what predicts a batch of target images."""
     width, height = run.config.data.target.size
-    segmenter = for_inference(build_segmenter(run, with_acm=True), run.runtime.device)
+    segmenter = for_inference(build_segmenter(run, with_acm=run.config.model.with_acm), run.runtime.device)
     pixels, largest = _pixels(run, run.config.evaluate.batch), max(run.config.evaluate.scales)
 
     def step() -> None:

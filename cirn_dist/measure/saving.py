@@ -76,7 +76,7 @@ def bench_saves(run: Run, saves: int = 5) -> SaveBench:
 
 def _players(run: Run) -> dict[str, Player]:
     settings = run.config.adapt
-    segmenter = build_segmenter(run, with_acm=True)
+    segmenter = build_segmenter(run, with_acm=run.config.model.with_acm)
     player = segmenter_player(run, segmenter, settings)
     return {"segmenter": player, "discriminator": Adversary(run, segmenter, settings).player}
 

@@ -103,6 +103,11 @@ class Segmenter(nn.Module):
             images = images.flip(1)
         return (images - self.mean) / self.std
 
+    @property
+    def mean_colour(self) -> Tensor:
+        """The RGB colour in [-1, 1] that the backbone is given as 0, (3, 1, 1)."""
+        return self.mean.flip(0) if self.backbone.normalisation.bgr else self.mean
+
     def parameter_groups(
         self, lr: float, *, head_lr_mult: float = 10.0, backbone_lr_mult: float = 1.0
     ) -> list[dict[str, Any]]:

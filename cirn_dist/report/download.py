@@ -32,5 +32,11 @@ def download(results: Results) -> Markup:
 
 def _kinds(row: Row) -> list[tuple[str, Scores]]:
     control = row.control
-    found = [("plain", row), ("adabn", row.adabn), ("control", control), ("control adabn", control and control.adabn)]
+    found = [
+        ("plain", row),
+        ("adabn", row.adabn),
+        ("teacher", row.teacher),
+        ("control", control),
+        ("control adabn", control and control.adabn),
+    ]
     return [(kind, scores) for kind, scores in found if scores is not None and scores.miou is not None]

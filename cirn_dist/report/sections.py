@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cirn_dist.display.tables import COLUMNS, DASH, best, class_rows, miou_cells, percent
+from cirn_dist.display.tables import COLUMNS, DASH, best, class_rows, miou_cells, percent, teacher_lines
 from cirn_dist.display.terminal import duration
 from cirn_dist.report.blocks import NOTHING, cell, section, table
 from cirn_dist.report.download import download
@@ -77,6 +77,7 @@ def scores(results: Results) -> Markup:
         "stage's idea.",
         stage_bars(results),
         table(heads, body),
+        *(tag("p", f"{line}.") for line in teacher_lines(results)),
         download(results),
     )
 

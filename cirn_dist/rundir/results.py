@@ -68,11 +68,15 @@ class Control(Scores):
 
 
 class Row(Scores):
-    """One stage's scores, beside its two baselines: re-estimated BatchNorm statistics and the control."""
+    """One stage's scores, beside its two baselines: re-estimated BatchNorm statistics and the control.
+
+    `teacher` is the score of an online self-training's teacher.
+    """
 
     stage: str
     title: str
     adabn: Scores | None = None
+    teacher: Scores | None = None
     control: Control | None = None
     best: Best | None = None
     iterations: NonNegativeInt = 0
@@ -97,7 +101,7 @@ class Results(_Record):
         if len(self.palette) != len(self.classes):
             raise ValueError(f"{len(self.palette)} palette colours for {len(self.classes)} classes")
         for row in self.rows:
-            for scores in (row, row.adabn, row.control, row.control and row.control.adabn):
+            for scores in (row, row.adabn, row.teacher, row.control, row.control and row.control.adabn):
                 if scores and len(scores.iou) not in (0, len(self.classes)):
                     raise ValueError(f"stage {row.stage} has {len(scores.iou)} IoUs for {len(self.classes)} classes")
         return self

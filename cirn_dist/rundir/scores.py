@@ -22,6 +22,7 @@ class StageScores(BaseModel):
     Attributes:
         checkpoint: fingerprint of what was scored.
         made: the settings and sets it was scored with; None is not recorded.
+        teacher: of an online self-training's teacher; None where there is none.
         confusion: pixels by (true class, predicted class); None is not recorded, or there are no labels.
         accuracy: pixel accuracy by the image's place in the scored set; of an image without labelled pixels None.
     """
@@ -31,6 +32,7 @@ class StageScores(BaseModel):
     iterations: int
     plain: Scores
     adabn: Scores | None = None
+    teacher: Scores | None = None
     best: Best | None = None
     confusion: list[list[int]] | None = None
     accuracy: dict[int, float | None] = {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
+from torch import nn
 
 from cirn_dist.checkpoint.state import load_component
 from cirn_dist.choices import Optimizer
@@ -33,10 +34,10 @@ def build_segmenter(run: Run, *, with_acm: bool, pretrained: bool = False) -> Se
     return segmenter_of(run.config, world=run.runtime.world, with_acm=with_acm, pretrained=pretrained)
 
 
-def load_segmenter(run: Run, stage: str) -> Segmenter:
-    """Build the segmenter a finished stage has trained, on the device, for inference."""
+def load_segmenter(run: Run, stage: str, component: str = "segmenter") -> Segmenter:
+    """Build the segmenter a finished stage has trained, or its teacher, on the device, for inference."""
     checkpoint, runtime = run.finished(stage), run.runtime
-    return trained(checkpoint.read("segmenter"), run.config, runtime.device, where=checkpoint.path, world=runtime.world)
+    return trained(checkpoint.read(component), run.config, runtime.device, where=checkpoint.path, world=runtime.world)
 
 
 def finished_segmenter(run: Run, stage: str) -> tuple[Segmenter, dict[str, str]]:
@@ -80,8 +81,14 @@ def predicted(player: Player, images: Batch) -> SegOutput:
     return output
 
 
-def segmenter_player(run: Run, segmenter: Segmenter, settings: SegmenterTraining) -> Player:
-    """Give the segmenter its optimizer: heads at `head_lr_mult`, poly decay after a warm-up."""
+def segmenter_player(
+    run: Run, segmenter: Segmenter, settings: SegmenterTraining, untrained: Mapping[str, nn.Module] | None = None
+) -> Player:
+    """Give the segmenter its optimizer: heads at `head_lr_mult`, poly decay after a warm-up.
+
+    Args:
+        untrained: component -> network that is kept in its checkpoints though no gradient trains it.
+    """
     segmenter.train()
     groups = segmenter.parameter_groups(
         settings.lr, head_lr_mult=settings.head_lr_mult, backbone_lr_mult=settings.backbone_lr_mult
@@ -94,7 +101,7 @@ def segmenter_player(run: Run, segmenter: Segmenter, settings: SegmenterTraining
 
     return build_player(
         "segmenter",
-        {"segmenter": segmenter},
+        {"segmenter": segmenter} | dict(untrained or {}),
         optimizer,
         poly_schedule(run, settings.optimizer, settings),
         run.runtime,
@@ -121,14 +128,17 @@ def scaling(config: Config, optimizer: Optimizer, iterations: int) -> Callable[[
     return lambda iteration: ramped(factor, iteration + engine.images_per_step, engine.lr_warmup * iterations)
 
 
-def stream(run: Run, shards: ShardSet, augment: Augment, domain: str, *, width: int | None = None) -> Stream:
+def stream(
+    run: Run, shards: ShardSet, augment: Augment, domain: str, *, width: int | None = None, outside: bool = False
+) -> Stream:
     """Return a domain's endless stream; its order and augmentation depend on the run's seed and the domain alone.
 
     Args:
         width: the images are scaled to it first; None keeps them as they are packed.
+        outside: unlabelled images get a label that is 255 where a crop goes over their border.
     """
     table = relabelling(run, shards, domain)
     relabel = None if table is None else table.tobytes()
-    transform = SegmentationTransform(**augment.model_dump(), width=width, relabel=relabel)
+    transform = SegmentationTransform(**augment.model_dump(), width=width, relabel=relabel, outside=outside)
     data = run.config.data
     return Stream(shards, transform, seed=run.config.seed, name=domain, window=data.window, max_bad=data.max_bad)

@@ -79,6 +79,7 @@ class SegmentationTransform:
         blur: largest Gaussian radius in pixels, drawn for half of the images.
         width: every image is scaled to it first, its height in proportion; None keeps its size.
         relabel: 256 bytes, the train id each label becomes; None keeps them.
+        outside: give an image without a label one that is 0 within it and 255 in what a crop has outside.
     """
 
     crop: tuple[int, int] | None = None
@@ -88,6 +89,7 @@ class SegmentationTransform:
     blur: float = 0.0
     width: int | None = None
     relabel: bytes | None = None
+    outside: bool = False
     draws: int = 10
 
     def __call__(self, sample: Sample, draws: Draws) -> Tensors:
@@ -102,7 +104,9 @@ class SegmentationTransform:
             CorruptSample: an image or label that cannot be decoded, or a label of another size; names the field.
         """
         pixels, label = self._decode(sample)
-        if label is not None and self.relabel is not None:
+        if label is None and self.outside:
+            label = np.zeros(pixels.shape[:2], np.uint8)
+        elif label is not None and self.relabel is not None:
             label = np.frombuffer(self.relabel, np.uint8)[label]
         if self.jitter or self.blur:
             pixels = np.array(self._recolour(Image.fromarray(pixels), draws))

@@ -28,7 +28,9 @@ def adaptation(
     Args:
         labelled: target images it may be scored on while it trains.
     """
-    segmenter, parents = initial_segmenter(run, settings.init, with_acm=True, acm_start=settings.acm_start)
+    segmenter, parents = initial_segmenter(
+        run, settings.init, with_acm=run.config.model.with_acm, acm_start=settings.acm_start
+    )
     player = segmenter_player(run, segmenter, settings)
     adversary = Adversary(run, segmenter, settings)
 

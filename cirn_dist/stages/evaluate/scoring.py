@@ -42,7 +42,7 @@ def score_stage(run: Run, stage: str, target: ShardSet, labelled: ShardSet | Non
         return known
     run.work(int(trained.state["iteration"]), makes=False)
     segmenter = load_segmenter(run, stage)
-    plain, renormalised, confusion = Scores(), None, None
+    plain, renormalised, confusion, teacher = Scores(), None, None, None
     accuracy: dict[int, float | None] = {}
     write_panels(run, stage, segmenter, labelled or target)
     if labelled is not None:
@@ -52,12 +52,15 @@ def score_stage(run: Run, stage: str, target: ShardSet, labelled: ShardSet | Non
         write_worst(run, stage, segmenter, labelled, lowest(accuracy, run.config.evaluate.panels))
         if run.config.evaluate.adabn:
             renormalised = evaluate(run, adabn(run, segmenter, target), labelled, where)
+        if "teacher" in trained.components:
+            teacher = evaluate(run, load_segmenter(run, stage, "teacher"), labelled, where)
     found = StageScores(
         checkpoint=trained.fingerprint,
         made=made,
         iterations=int(trained.state["iteration"]),
         plain=plain,
         adabn=renormalised,
+        teacher=teacher,
         best=best_score(run, stage),
         confusion=confusion,
         accuracy=accuracy,

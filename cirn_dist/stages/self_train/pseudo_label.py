@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cirn_dist.chain import stage_in_round
+from cirn_dist.chain import before_self_training, stage_in_round
 from cirn_dist.data.decode import encode_label
 from cirn_dist.data.loading.images import batches, read_images
 from cirn_dist.data.shards.shardset import LABEL, Sample, ShardSet
@@ -44,7 +44,7 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
         number: the round, counted from 1.
     """
     settings, stage = run.config.pseudo_label, stage_in_round("pseudo_label", number)
-    teacher = "adapt" if number == 1 else stage_in_round("self_train", number - 1)
+    teacher = before_self_training(run.config) if number == 1 else stage_in_round("self_train", number - 1)
     made = {
         "by": stage,
         "segmenter": run.finished(teacher).fingerprint,

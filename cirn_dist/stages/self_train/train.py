@@ -30,7 +30,7 @@ def self_training(
     settings = run.config.self_train
     later = number > 1 and settings.init == "adapt"
     init = stage_in_round("self_train", number - 1) if later else settings.init
-    segmenter, parents = initial_segmenter(run, init, with_acm=True)
+    segmenter, parents = initial_segmenter(run, init, with_acm=run.config.model.with_acm)
     player = segmenter_player(run, segmenter, settings)
     goes_on = init if settings.init == "adapt" else None
     adversary = Adversary(run, segmenter, _adversarial(run), goes_on) if settings.lambda_adv else None
