@@ -60,7 +60,10 @@ _OFFLINE = ("self_train.lambda_adv", "self_train.lambda_kld", "self_train.lambda
 RESULTS = Stage(
     "results",
     "Results",
-    ("name", "controls", *_PREDICTION, "evaluate.adabn", "evaluate.adabn_images", "data.target", "data.scored"),
+    (
+        *("name", "controls", "with_adapt", "with_self_train"),
+        *(*_PREDICTION, "evaluate.adabn", "evaluate.adabn_images", "data.target", "data.scored"),
+    ),
 )
 
 
@@ -82,7 +85,7 @@ def stages(config: Config) -> list[Stage]:
         found.append(kind(config, self_training_control(config), longer))
     for number in rounds(config):
         if not config.is_online:
-            own = ("pseudo_label", "data.target")
+            own = ("pseudo_label", "data.target", "with_adapt", "with_cir")
             seen, title = (*own, *_PREDICTION, "data.label_space"), f"Pseudo labels{_later(number)}"
             name = stage_in_round("pseudo_label", number)
             found.append(Stage(name, title, seen, _ELSEWHERE, remade=own))
@@ -202,7 +205,14 @@ def self_training_control(config: Config) -> str:
 def supervised_control(config: Config) -> SegmenterTraining:
     """Return stage 3's settings without its idea, for as long as its rounds last: its control without a stage 2."""
     settings = {key: getattr(config.self_train, key) for key in SegmenterTraining.model_fields}
-    return SegmenterTraining(**settings | {"iterations": config.self_train.iterations * config.pseudo_label.rounds})
+    return SegmenterTraining(**settings | _all_rounds(config))
+
+
+def _all_rounds(config: Config) -> dict[str, int | None]:
+    """Return how long stage 3's rounds last together."""
+    settings, count = config.self_train, config.pseudo_label.rounds
+    over = settings.decay_over
+    return {"iterations": settings.iterations * count, "decay_over": None if over is None else over * count}
 
 
 def cir_control(config: Config) -> SegmenterTraining:
@@ -211,7 +221,7 @@ def cir_control(config: Config) -> SegmenterTraining:
 
 
 # What stage 2's control has of stage 3.
-_SCHEDULE = ("optimizer", "lr", "momentum", "weight_decay", "power", "warmup", "augment", "clip_norm")
+_SCHEDULE = ("optimizer", "lr", "decay_over", "momentum", "weight_decay", "power", "warmup", "augment", "clip_norm")
 
 
 def adapt_control(config: Config) -> Adapt:
@@ -220,8 +230,7 @@ def adapt_control(config: Config) -> Adapt:
     Learning rate, optimizer and augmentation are stage 3's, so that the pseudo labels are the only difference.
     """
     kept = {key: getattr(config.self_train, key) for key in _SCHEDULE}
-    iterations = config.self_train.iterations * config.pseudo_label.rounds
-    return config.adapt.model_copy(update={"init": "adapt", "iterations": iterations} | kept)
+    return config.adapt.model_copy(update={"init": "adapt"} | kept | _all_rounds(config))
 
 
 def stage_in_round(stage: str, number: int) -> str:

@@ -43,7 +43,7 @@ def resource(kind: Kind, name: str, *, under: Sequence[str] = ("",), beside: Pat
     if path.is_file():
         return path
     names = sorted(
-        str(file.relative_to(shipped / under[0]).with_suffix(""))
+        str(file.relative_to(shipped / (under[0] if under[0] in ("", one) else one)).with_suffix(""))
         for one in under
         for file in (shipped / one).glob("*.yaml")
     )

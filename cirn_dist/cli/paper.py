@@ -42,9 +42,12 @@ def show_configs() -> None:
     """List the configurations that ship, with what each says of itself."""
     from cirn_dist.resources import folder
 
-    for file in sorted(folder("configs").glob("*.yaml")):
-        first = file.read_text(encoding="utf-8").partition("\n")[0]
-        print(f"{file.stem:<28}{first.removeprefix('#').strip() if first.startswith('#') else ''}")
+    for under in ("", "methods", "presets"):
+        if under:
+            print(f"\nto lay on one of them, as in gta5_cityscapes+NAME ({under}):")
+        for file in sorted((folder("configs") / under).glob("*.yaml")):
+            first = file.read_text(encoding="utf-8").partition("\n")[0]
+            print(f"{file.stem:<28}{first.removeprefix('#').strip() if first.startswith('#') else ''}")
 
 
 def tables(runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")]) -> None:

@@ -19,6 +19,7 @@ from cirn_dist.errors import ConfigError
 from cirn_dist.resources import Kind, expanded, folder, inside, plain, resource
 
 Tree = dict[str, Any]
+LAID = ("methods", "presets")  # what is laid on a configuration of data and network
 Key = tuple[str, ...]
 
 
@@ -56,18 +57,38 @@ def load(name: str, overrides: Sequence[str | Setting] = ()) -> Config:
     """Read a configuration by path or by the name of one that ships.
 
     Args:
-        name: a path, or a name in configs/.
+        name: a path, or a name in configs/; `NAME+METHOD` lays methods or presets on it, and calls the run so.
         overrides: `dotted.key=value` from the command line, or settings from elsewhere; the last counts.
 
     Raises:
         ConfigError: no such file, not YAML, an unknown key, a wrong type or a value out of bounds; names who wrote it.
     """
-    path = resource("configs", name)
+    base, *methods = named_parts(name)
+    path = resource("configs", base)
     layers = _Layers()
     _lay_file(layers, path, ())
+    for method in methods:
+        _lay_file(layers, resource("configs", method, under=LAID), ())
+        layers.set(Setting(("name",), f"{layers.tree.get('name', 'run')}-{Path(method).stem}"))
     for override in overrides:
         layers.set(override if isinstance(override, Setting) else Setting.read(override))
     return parse(layers.tree, where=path, blame=layers.writer)
+
+
+def named_parts(name: str) -> list[str]:
+    """Return what `NAME+METHOD+...` names; a file's own name may have a plus in it."""
+    return [name] if Path(name).is_file() else name.split("+")
+
+
+def stated(method: str) -> Tree:
+    """Return what a file of configs/methods or configs/presets says, with what it extends, unchecked.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    layers = _Layers()
+    _lay_file(layers, resource("configs", method, under=LAID), ())
+    return layers.tree
 
 
 def parse(tree: Tree, *, where: str | Path, blame: Callable[[Problem], str | None] = lambda _: None) -> Config:
@@ -231,7 +252,7 @@ def _lay_file(layers: _Layers, path: Path, seen: tuple[Path, ...]) -> None:
     tree = read_mapping(path)
     parents = tree.pop("extends", None) or []
     for parent in parents if isinstance(parents, list) else [parents]:
-        file = resource("configs", str(parent), under=("", "presets"), beside=path.parent)
+        file = resource("configs", str(parent), under=("", *LAID), beside=path.parent)
         _lay_file(layers, file, (*seen, path.resolve()))
     layers.lay(tree, str(path), path.parent)
 

@@ -33,6 +33,7 @@ from cirn_dist.choices import (
     SegOn,
     SelfTrainMethod,
     SemanticTarget,
+    Shown,
     TrackerName,
     Upsampling,
 )
@@ -157,6 +158,9 @@ class Model(Section):
     )
     norm: Norm = "auto"
     freeze_affine: bool = True
+    dilations: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (6, 12, 18, 24), min_length=1, description="of the classifiers' branches; part of the lineage has 6, 12"
+    )
     with_acm: bool = Field(True, description="false: C alone in stages 2 and 3 too, as the methods without ACM have it")
     acm: Acm = Acm()
 
@@ -237,10 +241,24 @@ class SegmenterTraining(Section):
     head_lr_mult: float = Field(10.0, gt=0)
     backbone_lr_mult: float = Field(1.0, gt=0, description="1 is the paper; 3 is what the peers' code does")
     power: float = Field(0.9, ge=0, description="of the poly decay; 0 keeps the rate")
+    decay_over: Annotated[int | None, "iterations"] = Field(
+        None, ge=1, description="images over which rates and damping decay to 0; null: the stage's own iterations"
+    )
     warmup: Iterations = Field(0, ge=0, description="images of linear warm-up")
     clip_norm: float | None = Field(None, gt=0)
     focal_gamma: float = Field(0.0, ge=0, description="0 is cross-entropy (eq. 6); CLAN's code has 2")
     augment: Augment = Augment()
+
+    @property
+    def horizon(self) -> int:
+        """Where poly decay and damping reach 0."""
+        return self.decay_over or self.iterations
+
+    @model_validator(mode="after")
+    def _decays_long_enough(self) -> SegmenterTraining:
+        if self.decay_over is not None and self.decay_over < self.iterations:
+            raise ValueError(f"decay_over {self.decay_over} is less than iterations {self.iterations}: rates end at 0")
+        return self
 
 
 class Translate(Section):
@@ -303,15 +321,45 @@ class Render(Section):
     )
 
 
+class MaxSquare(Section):
+    """The maximum squares loss on the target (Chen et al. 2019)."""
+
+    weight: float = Field(0.0, ge=0)
+    ratio: float | None = Field(None, ge=0, le=1, description="image-wise class weights (0.2); null: the plain loss")
+
+
+class RobustEntropy(Section):
+    """The entropy of the target's prediction, to a power (FDA, Yang and Soatto 2020)."""
+
+    weight: float = Field(0.0, ge=0)
+    eta: float = Field(2.0, gt=0)
+    after: Iterations = Field(0, ge=0, description="images of training before it counts")
+
+
+class Guidance(Section):
+    """ACM is taught where C or ACM is certain (Chen et al. 2019, between two levels of features)."""
+
+    weight: float = Field(0.0, ge=0)
+    threshold: float = Field(0.95, ge=0, le=1)
+
+
 class Adapt(SegmenterTraining):
-    """Stage 2: adversarial adaptation, weighted pixel by pixel."""
+    """Stage 2: adversarial adaptation, weighted pixel by pixel; and the terms of other methods."""
 
     title: NotBinding[str] = Field("ASS", min_length=1, description="what tables and reports call it")
     warmup: Iterations = Field(5000, ge=0, description="images of linear warm-up and of unweighted adversarial loss")
     acm_start: AcmStart = Field(
         "random", description="ACM's classifier where init gives a trained C: random, or a copy of C (short runs)"
     )
-    lambda_adv: float = Field(0.001, ge=0)
+    lambda_adv: float = Field(0.001, ge=0, description="of the adversarial term; 0: there is no D")
+    shown: Shown = Field("softmax", description="to D: the prediction, or its self-information (AdvEnt)")
+    gan: Gan = Field("vanilla", description="D's loss; lsgan is AdaptSegNet's other choice")
+    coarse: bool = Field(False, description="average over D's own pixels; false: over the image's, as CLAN does")
+    halve_d: bool = Field(False, description="half of D's loss, as AdaptSegNet and ADVENT have it")
+    lambda_entropy: float = Field(0.0, ge=0, description="entropy of the target's prediction: MinEnt 0.001")
+    max_square: MaxSquare = MaxSquare()
+    robust_entropy: RobustEntropy = RobustEntropy()
+    guidance: Guidance = Guidance()
     lambda_cos: float = Field(40.0, ge=0)
     epsilon: float = Field(0.4, ge=0)
     lambda_weight: float = Field(0.02, ge=0, description="weight discrepancy; CLAN's 0.01 times its hidden 2")
@@ -398,6 +446,9 @@ class Config(Section):
     """A whole run."""
 
     name: str = Field("run", pattern=r"^[\w.-]+$")
+    method: NotBinding[str | None] = Field(
+        None, min_length=1, description="the file of configs/methods whose statements these are; null: the paper's"
+    )
     seed: int = Field(0, ge=0)
     data: Data
     model: Model = Model()
@@ -428,11 +479,26 @@ class Config(Section):
             raise ValueError("cir.init and adapt.init come before the adapt stage: use pretrained or source")
         if (self.translate.method == "shards") != (self.translate.shards is not None):
             raise ValueError("translate.shards is the set of translated images that translate.method=shards takes")
+        if self.with_adapt:
+            self._assert_adapting()
         if self.with_self_train:
             self._assert_self_training()
         if self.engine.images_per_step % self.engine.micro_batch:
             raise ValueError("engine.images_per_step must be a multiple of engine.micro_batch")
         return self
+
+    def _assert_adapting(self) -> None:
+        settings, acm = self.adapt, self.model.with_acm
+        if settings.guidance.weight and not acm:
+            raise ValueError("adapt.guidance teaches ACM, and needs model.with_acm")
+        if settings.coarse and acm:
+            raise ValueError(
+                "adapt.coarse has no pixels for the weights by C's and ACM's distance: set model.with_acm to false"
+            )
+        terms = [settings.lambda_adv, settings.lambda_entropy, settings.max_square.weight]
+        terms += [settings.robust_entropy.weight, settings.guidance.weight, settings.lambda_weight if acm else 0]
+        if not any(terms):
+            raise ValueError("adapt has no term on the target: give one a weight, or set with_adapt to false")
 
     def _assert_self_training(self) -> None:
         settings = self.self_train
@@ -455,6 +521,7 @@ class Config(Section):
         sizes, crop = (self.data.source.size, self.data.target.size), settings.augment.crop
         if crop is None and (sizes[0] != sizes[1] or settings.augment.scales != (1.0,)):
             raise ValueError("self_train.method online mixes images of one size: set self_train.augment.crop")
+
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return {dotted key: value} of a nested dictionary."""

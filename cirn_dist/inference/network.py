@@ -32,8 +32,9 @@ def segmenter_of(config: Config, *, world: int, with_acm: bool, pretrained: bool
     torch.manual_seed(derive(config.seed, "segmenter"))
     backbone = build_backbone(settings.backbone, settings.weights if pretrained else None)
     classes = run_space(config.data).num_classes
-    acm = ACM(backbone.out_channels, classes, **settings.acm.model_dump()) if with_acm else None
-    segmenter = Segmenter(backbone, classes, acm=acm, freeze_affine=settings.freeze_affine)
+    channels, dilations = backbone.out_channels, settings.dilations
+    acm = ACM(channels, classes, **settings.acm.model_dump(), dilations=dilations) if with_acm else None
+    segmenter = Segmenter(backbone, classes, acm=acm, freeze_affine=settings.freeze_affine, dilations=dilations)
     norm = settings.norm
     if norm == "auto":
         norm = "sync" if world > 1 else "batch"

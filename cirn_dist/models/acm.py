@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +24,7 @@ class ACM(nn.Module):
         depth: hidden layers of a gate; 0 is one 1x1 convolution.
         residual: classify f * (1 + sum_k A_k(f)) instead.
         per_head: give each attention module a classifier of its own.
+        dilations: of the classifiers.
     """
 
     def __init__(
@@ -34,12 +37,13 @@ class ACM(nn.Module):
         depth: int = 1,
         residual: bool = False,
         per_head: bool = False,
+        dilations: Sequence[int] = (6, 12, 18, 24),
     ) -> None:
         super().__init__()
         self.residual, self.per_head = residual, per_head
         heads = max(1, k) if per_head else 1
         self.attention = nn.ModuleList(_gate(in_channels, width, depth) for _ in range(k))
-        self.classifiers = nn.ModuleList(Classifier(in_channels, num_classes) for _ in range(heads))
+        self.classifiers = nn.ModuleList(Classifier(in_channels, num_classes, dilations) for _ in range(heads))
 
     def gates(self, features: Tensor) -> Tensor:
         """Return the K attention maps in [0, 1]: (N, C, h, w) -> (N, K, h, w)."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class Classifier(nn.Module):
     """Atrous spatial pyramid of DeepLab-v2: parallel dilated 3x3 convolutions, summed to logits.
 
-    All four branches are summed; part of the lineage's code returns after two by a slip. Weights N(0, 0.01), biases
-    PyTorch's default, as the peers have them.
+    All branches are summed; part of the lineage's code returns after two (6 and 12) by a slip. Weights N(0, 0.01),
+    biases PyTorch's default, as the peers have them.
     """
 
     def __init__(self, in_channels: int, num_classes: int, dilations: Sequence[int] = (6, 12, 18, 24)) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -21,12 +22,20 @@ __all__ = ["Classifier", "SegOutput", "Segmenter"]
 class SegOutput(NamedTuple):
     """Logits of C and of ACM (None without one), each (N, num_classes, H, W) float32 at the input's size.
 
-    `gates` are ACM's attention maps (N, K, h, w), detached: for logging and drawing.
+    `gates` are ACM's attention maps (N, K, h, w), detached: for logging and drawing. `lowres` are the summed logits
+    before they are upsampled, (N, num_classes, h, w).
     """
 
     p1: Tensor
     p2: Tensor | None
     gates: Tensor | None = None
+    lowres: Tensor | None = None
+
+    @property
+    def small(self) -> Tensor:
+        """The prediction at the features' size."""
+        assert self.lowres is not None, "a segmenter's output has it"
+        return self.lowres
 
     @property
     def logits(self) -> Tensor:
@@ -51,17 +60,24 @@ class Segmenter(nn.Module):
         num_classes: channels of the logits.
         acm: the ancillary classifier; None is plain DeepLab-v2.
         freeze_affine: keep the backbone's BatchNorm weights and biases as they are, as the peers do.
+        dilations: of C's branches.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, backbone: Backbone, num_classes: int, acm: ACM | None = None, *, freeze_affine: bool = False
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        acm: ACM | None = None,
+        *,
+        freeze_affine: bool = False,
+        dilations: Sequence[int] = (6, 12, 18, 24),
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.classifier = Classifier(backbone.out_channels, num_classes)
+        self.classifier = Classifier(backbone.out_channels, num_classes, dilations)
         self.acm = acm
         normalisation = backbone.normalisation
         self.register_buffer("mean", torch.tensor(normalisation.mean).view(3, 1, 1), persistent=False)
@@ -77,11 +93,13 @@ class Segmenter(nn.Module):
                 brings its logits to the label's size.
         """
         features = self.features(images)
-        p1 = self._upsample(self.classifier(features), images, size)
+        first = self.classifier(features)
+        p1 = self._upsample(first, images, size)
         if self.acm is None:
-            return SegOutput(p1, None)
+            return SegOutput(p1, None, None, first)
         gates = self.acm.gates(features)
-        return SegOutput(p1, self._upsample(self.acm(features, gates), images, size), gates.detach())
+        second = self.acm(features, gates)
+        return SegOutput(p1, self._upsample(second, images, size), gates.detach(), wide(first) + wide(second))
 
     def _upsample(self, logits: Tensor, images: Tensor, size: tuple[int, int] | None) -> Tensor:
         own, padded = tuple(images.shape[-2:]), _padded_size(images, self.backbone.output_stride)

@@ -17,12 +17,16 @@ class PixelDiscriminator(nn.Module):
 
     Channels are 1, 2, 4 and 8 times `width`, then 1; LeakyReLU 0.2 between them, no normalisation. The coarse logits
     are upsampled to the map's size, as CLAN does before its loss, so that every pixel can have its own weight.
+
+    Args:
+        coarse: leave them as they are, as AdaptSegNet and ADVENT do.
     """
 
     minimum = 32  # pixels a side; a smaller map is padded
 
-    def __init__(self, num_classes: int, width: int = 64) -> None:
+    def __init__(self, num_classes: int, width: int = 64, *, coarse: bool = False) -> None:
         super().__init__()
+        self.coarse = coarse
         channels = [num_classes, width, 2 * width, 4 * width, 8 * width, 1]
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
@@ -30,10 +34,13 @@ class PixelDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return domain logits of softmax maps: (N, num_classes, H, W) -> (N, 1, H, W) float32, any size."""
+        """Return domain logits of softmax maps: (N, num_classes, H, W) -> (N, 1, H, W) float32, any size.
+
+        Coarse ones are of a 32nd of the size.
+        """
         padded = pad_to(maps, self.minimum, self.minimum)
-        logits = resize(wide(self.layers(padded)), padded.shape[-2:])
-        return crop_to(logits, maps)
+        logits = wide(self.layers(padded))
+        return logits if self.coarse else crop_to(resize(logits, padded.shape[-2:]), maps)
 
 
 class PatchDiscriminator(nn.Module):

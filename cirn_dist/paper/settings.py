@@ -11,7 +11,7 @@ from cirn_dist.config.yamlfile import to_yaml
 from cirn_dist.display.terminal import Listing, value_text
 from cirn_dist.paper.statements import Judged
 
-SOURCES = {"paper": "paper", "lineage": "its lineage", "ours": "our choice"}
+SOURCES = {"paper": "paper", "lineage": "its lineage", "ours": "our choice", "method": "method"}
 _WRAP = 120
 
 

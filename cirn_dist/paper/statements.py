@@ -2,6 +2,8 @@
 
 A statement's source is `paper` (it is printed there), `lineage` (the paper is silent or contradicts itself, and this is
 what the code it builds on does: CLAN, AdaptSegNet, BDL, CycleGAN), or `ours` (neither says; this project's choice).
+A configuration of another method is judged by that one's file in configs/methods; of the paper's statements those on
+data and scoring stay, which the field shares.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-Source = Literal["paper", "lineage", "ours"]
+from cirn_dist.config.load import stated
+from cirn_dist.config.schema import flatten
+
+Source = Literal["paper", "lineage", "ours", "method"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ PAPER: tuple[Statement, ...] = (
     Statement("model.segmenter", None, "no trained segmenter to start from", "paper"),
     Statement("model.norm", "auto", "silent; the lineage's is batch statistics of one image", "ours"),
     Statement("model.freeze_affine", True, "silent; the lineage trains no BatchNorm weights", "lineage"),
+    Statement("model.dilations", [6, 12, 18, 24], "DeepLab-v2's four branches", "lineage"),
+    Statement("model.with_acm", True, "C and ACM", "paper"),
     Statement("model.acm.k", 2, "we finally set K = 2", "paper"),
     Statement("model.acm.width", 256, "Figure 3 gives no widths", "ours"),
     Statement("model.acm.depth", 1, "Figure 3 gives no depths", "ours"),
@@ -97,6 +104,7 @@ PAPER: tuple[Statement, ...] = (
     Statement("*.d_weight_decay", 5e-4, "we set optimizers a weight decay of 5e-4", "paper",
               instead=(0, "CLAN's Adam for D has none, and D is CLAN's")),
     Statement("*.weight_decay", 5e-4, "a weight decay of 5e-4", "paper"),
+    Statement("*.decay_over", None, "poly decay over the iterations that are trained", "paper"),
     Statement("*.power", 0.9, "a poly learning rate decay policy; its power is the lineage's", "paper"),
     Statement("*.head_lr_mult", 10, "silent; the lineage's", "lineage"),
     Statement("*.backbone_lr_mult", 1, "silent; the lineage lists parameters three times by a slip", "ours"),
@@ -112,6 +120,12 @@ PAPER: tuple[Statement, ...] = (
     Statement("self_train.lambda_kld", 0, "eq. 9 has no regulariser", "paper"),
     Statement("self_train.lambda_entropy", 0, "eq. 9 has no regulariser", "paper"),
     Statement("adapt.lambda_adv", 0.001, "lambda_adv = 0.001", "paper"),
+    Statement("adapt.shown", "softmax", "eq. 7: D on P", "paper"),
+    Statement("adapt.gan", "vanilla", "eq. 7: the logarithm", "paper"),
+    Statement("adapt.coarse", False, "eq. 7 weights pixels; CLAN upsamples D's logits to them", "lineage"),
+    Statement("adapt.halve_d", False, "CLAN's D loss is whole", "lineage"),
+    Statement("adapt.lambda_entropy", 0, "eq. 8 has no entropy term", "paper"),
+    Statement("adapt.*.weight", 0, "eq. 8 has no other term on the target", "paper"),
     Statement("adapt.lambda_cos", 40, "lambda_cos = 40", "paper"),
     Statement("adapt.epsilon", 0.4, "epsilon = 0.4", "paper"),
     Statement("adapt.lambda_weight", 0.02, "weight discrepancy as in CLAN: 0.01, times 2 in its code", "lineage"),
@@ -122,6 +136,7 @@ PAPER: tuple[Statement, ...] = (
     Statement("adapt.d_lr", 1e-4, "Adam for D, 1e-4", "paper"),
     Statement("adapt.d_betas", [0.9, 0.99], "beta1 = 0.9, beta2 = 0.99", "paper"),
     Statement("adapt.ndf", 64, "channels {64, 128, 256, 512, 1}", "paper"),
+    Statement("self_train.method", "offline", "pseudo labels are made by the model of stage 2", "paper"),
     Statement("pseudo_label.rule", "bdl", "silent; BDL is the cited lineage", "lineage"),
     Statement("pseudo_label.rounds", 1, "one round", "paper"),
     Statement("pseudo_label.portion", 0.5, "silent; BDL's median", "lineage"),
@@ -134,11 +149,12 @@ PAPER: tuple[Statement, ...] = (
 
 # What these say has no counterpart in the paper: names, folders, how a run is executed, rules that are not chosen.
 NOT_OF_THE_PAPER = (
-    "name", "seed", "controls", "with_cir", "data.packed", "data.codec", "data.shard_mb", "data.workers",
-    "data.window", "data.max_bad", "data.*.raw", "data.*.score_raw", "data.*.recipe", "data.*.options*",
+    "name", "method", "seed", "controls", "with_*", "*.title", "data.packed", "data.codec", "data.shard_mb",
+    "data.workers", "data.window", "data.max_bad", "data.*.raw", "data.*.score_raw", "data.*.recipe", "data.*.options*",
     "data.*.score_options*", "data.*.map_labels*", "data.source.score_split", "engine.*", "translate.shards",
     "translate.fda_beta", "translate.checkpoint_activations",
     "translate.panel_every", "translate.quality_images",
+    "adapt.max_square.ratio", "adapt.robust_entropy.*", "adapt.guidance.threshold", "self_train.online.*",
     "render.*", "pseudo_label.portion_*", "pseudo_label.alpha",
     "pseudo_label.beta", "pseudo_label.gamma", "pseudo_label.threshold", "evaluate.batch", "evaluate.adabn*",
     "evaluate.panels",
@@ -146,13 +162,28 @@ NOT_OF_THE_PAPER = (
 
 
 def judge(settings: Mapping[str, Any]) -> Iterator[Judged]:
-    """Compare flattened settings with what the paper says of them, in the configuration's order."""
-    recipe = settings.get("data.source.recipe", "")
+    """Compare flattened settings with what the paper, or their method, says of them, in the configuration's order.
+
+    Raises:
+        ConfigError: there is no file of the method.
+    """
+    recipe, method = settings.get("data.source.recipe", ""), settings.get("method")
+    statements = PAPER if method is None else (*of_method(method), *filter(_is_shared, PAPER))
     for key, value in settings.items():
-        said = (s for s in PAPER if fnmatchcase(key, s.keys) and s.recipe in ("", recipe))
+        said = (s for s in statements if fnmatchcase(key, s.keys) and s.recipe in ("", recipe))
         statement = next(said, None)
         if statement is not None:
             yield Judged(key, value, statement, *_difference(value, statement))
+
+
+def of_method(method: str) -> tuple[Statement, ...]:
+    """Return what the file of a method states; its comments say why."""
+    tree = flatten(stated(method))
+    return tuple(Statement(key, value, f"configs/methods/{method}", "method") for key, value in tree.items())
+
+
+def _is_shared(statement: Statement) -> bool:
+    return statement.keys.startswith(("data.", "evaluate.", "model.backbone", "engine.lr_"))
 
 
 def _difference(value: Any, statement: Statement) -> tuple[str, bool]:

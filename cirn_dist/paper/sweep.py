@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
-from cirn_dist.config.load import Setting
+from cirn_dist.config.load import Setting, named_parts
 from cirn_dist.config.problems import validated
 from cirn_dist.config.section import Section
 from cirn_dist.config.yamlfile import read_mapping, to_yaml
@@ -111,13 +111,15 @@ def short(key: str) -> str:
 
 
 def _base(name: str, file: Path) -> str:
-    """Return a base as it is loaded: the name of one that ships, or the path of one beside the sweep."""
-    return name if is_shipped("configs", name) else str(resource("configs", name, beside=file.parent))
+    """Return a base as it is loaded: the name of one that ships, or the path of one beside the sweep, with methods."""
+    first, *methods = named_parts(name)
+    whole = first if is_shipped("configs", first) else str(resource("configs", first, beside=file.parent))
+    return "+".join([whole, *methods])
 
 
 def _point(base: str, seed: int, settings: dict[str, Any], values: dict[str, Any], file: Path) -> Point:
     tags = [f"{short(key)}{re.sub(NO_NAME, '-', str(value).lower()).strip('-')}" for key, value in values.items()]
-    name = "-".join([Path(base).stem, *tags, f"seed{seed}"])
+    name = "-".join([*(Path(part).stem for part in named_parts(base)), *tags, f"seed{seed}"])
     given = settings | values | {"seed": seed, "name": name}
     overrides = tuple(f"{key}={to_yaml(value, flow=True)}" for key, value in given.items())
     return Point(name, base, seed, values, overrides, str(file))

@@ -23,6 +23,7 @@ from cirn_dist.rundir.sets import SetFacts
 _FACTS = {
     "Started": "started",
     "Version": "cirn_dist",
+    "Method": "method",
     "Source": "data.source.recipe",
     "Target": "data.target.recipe",
     "Backbone": "model.backbone",

@@ -116,7 +116,7 @@ def poly_schedule(run: Run, optimizer: Optimizer, settings: SegmenterTraining) -
     def factor(iteration: int) -> float:
         # The update at the end of the step that begins at `iteration`; a rate of exactly 0 would waste the first.
         ramp = warmup(iteration + run.config.engine.images_per_step, settings.warmup)
-        return scale(iteration) * ramp * poly(iteration, settings.iterations, settings.power)
+        return scale(iteration) * ramp * poly(iteration, settings.horizon, settings.power)
 
     return factor
 

@@ -22,16 +22,17 @@ from cirn_dist.engine.stop import STOP, StopRequest
 from cirn_dist.files import replace_text
 
 
-def settings(folder: Path, *overrides: str) -> Config:
+def settings(folder: Path, *overrides: str, method: str | None = None) -> Config:
+    """Return the mini configuration with a method of configs/methods laid on it, and overrides."""
     file = folder / "stage.yaml"
     replace_text(file, yaml.safe_dump(MINI))  # in one piece: other ranks write and read it too
-    return load(str(file), list(overrides))
+    return load(str(file) if method is None else f"{file}+{method}", list(overrides))
 
 
-def stage_run(folder: Path, *overrides: str) -> Run:
+def stage_run(folder: Path, *overrides: str, method: str | None = None) -> Run:
     """Return a run in `folder`; its stages write there and nothing is shown."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = settings(folder, *overrides)
+    config = settings(folder, *overrides, method=method)
     progress = Progress(stage_titles(config), quiet=True)
     return Run(
         config,

@@ -91,11 +91,20 @@ def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
 
 
 @pytest.mark.parametrize(
-    "reads", [(), ("translate.method=fda",), ("model.acm.k=0", "self_train.source_weight=1")], indirect=True
-)
+    "reads",
+    [
+        (),
+        ("translate.method=fda",),
+        ("model.acm.k=0", "self_train.source_weight=1"),
+        ("adapt.lambda_entropy=1", "adapt.max_square.weight=1", "adapt.robust_entropy.weight=1",
+         "adapt.guidance.weight=1", "self_train.method=online", "self_train.online.mask_weight=1"),
+    ],
+    indirect=True,
+)  # fmt: skip
 def test_what_a_stages_code_reads_the_list_says_it_sees(reads: Reads) -> None:
     listed = {stage.name: stage for stage in stages(reads.config)}
-    assert {"source", "cir", "adapt", "pseudo_label", "self_train"} <= reads.found.keys()
+    assert {"source", "cir", "adapt", "self_train"} <= reads.found.keys()
+    assert ("pseudo_label" in reads.found) == (not reads.config.is_online)
     assert "source.lr" in reads.found["source"], "the watch sees what is read"
     assert "adapt.lambda_cos" in reads.found["adapt"]
     unlisted = {
@@ -114,6 +123,7 @@ def test_every_setting_that_results_depend_on_is_seen_by_something(tmp_path: Pat
         ("with_cir=false",),
         ("translate.method=fda",),
         ("self_train.lambda_adv=1", "self_train.source_weight=1"),
+        ("self_train.method=online",),
     ]
     seers = [RESULTS, *(stage for way in ways for stage in stages(settings(tmp_path, *way)))]
     unseen = {key for key in keys if not any(stage.depends_on(key) for stage in seers)}

@@ -22,7 +22,7 @@ def test_every_shipped_configuration_is_valid(name: Path, tmp_path: Path) -> Non
     if name.parts[0] == "sweeps":
         for point in points(str(name)):
             load(point.base, list(point.overrides))
-    elif name.parts[0] == "presets":  # constants to lay on a configuration
+    elif name.parts[0] in ("presets", "methods"):  # constants to lay on a configuration
         load(write(tmp_path / "child.yaml", f"extends: [gta5_cityscapes, {name}]"))
     else:
         load(str(name))

@@ -14,7 +14,7 @@ from cirn_dist.config.yamlfile import to_yaml
 from cirn_dist.paper.settings import described, settings_table
 from cirn_dist.paper.statements import judge
 
-NAMES = {"iterations", "warmup"}
+NAMES = {"iterations", "warmup", "decay_over", "after"}
 
 
 def described_fields(group: type[Section]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The pixel-level adversarial loss of stage 2 (eq. 7), for both of its players.
+"""The pixel-level adversarial loss of stage 2 (eq. 7), for both of its players, in the forms that the field has.
 
 Read as the lineage's code has it: D tells I from T on the softmax of C's and ACM's summed logits; each target pixel's
 term is weighted by lambda_cos * R(p1, p2) + epsilon; C's and ACM's weights are pushed apart.
@@ -18,9 +18,10 @@ from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Losses, Pass
 from cirn_dist.models.deeplab import Segmenter, SegOutput
 from cirn_dist.models.discriminators import PixelDiscriminator
-from cirn_dist.schedule import damping, poly, warmup
+from cirn_dist.schedule import poly, warmup
 from cirn_dist.seeds import derive
-from cirn_dist.stages.adapt.diagnostics import disagreement, discriminator_probabilities
+from cirn_dist.stages.adapt.diagnostics import classifiers, discriminator_probabilities
+from cirn_dist.stages.adapt.terms import faded
 from cirn_dist.stages.segmenter import scaling
 
 
@@ -35,10 +36,16 @@ class Adversary:
     def __init__(self, run: Run, segmenter: Segmenter, settings: Adapt, parent: str | None = None) -> None:
         self.segmenter, self.settings = segmenter, settings
         torch.manual_seed(derive(run.config.seed, "discriminator"))
-        discriminator = PixelDiscriminator(run.labels.num_classes, settings.ndf)
+        discriminator = PixelDiscriminator(run.labels.num_classes, settings.ndf, coarse=settings.coarse)
         if parent is not None:
             load_component(discriminator, run.finished(parent), "discriminator")
         self.player = _player(run, discriminator, settings)
+
+    def shown(self, output: SegOutput) -> Tensor:
+        """Return what D sees of a prediction, (N, C, H, W)."""
+        if self.settings.shown == "selfinfo":
+            return losses.self_information(output.logits)
+        return probabilities(output)
 
     def weights(self, output: SegOutput, iteration: int) -> Tensor | None:
         """Return the weight of each target pixel; none during the warm-up, as in CLAN."""
@@ -48,22 +55,20 @@ class Adversary:
         return losses.pixel_weights(output.p1, output.p2, lambda_cos=lambda_cos, epsilon=epsilon)
 
     def segmenter_terms(self, prediction: Tensor, weights: Tensor | None, iteration: int) -> Losses:
-        """Return the segmenter's terms: fooling D on T, and keeping C's and ACM's weights apart.
+        """Return the segmenter's term: fooling D on T.
 
         Args:
-            prediction: P on T, (N, C, H, W).
+            prediction: `shown` of T, (N, C, H, W).
             weights: of T's pixels, (N, 1, H, W), or None.
         """
         settings = self.settings
         adversarial = losses.adversarial_segmenter(
-            self.player.raw("discriminator")(prediction), weights, detach_weights=settings.detach_weight_map
+            self.player.raw("discriminator")(prediction),
+            weights,
+            detach_weights=settings.detach_weight_map,
+            kind=settings.gan,
         )
-        faded = damping(iteration, settings.iterations) if settings.damping else 1.0
-        terms = {"adv": settings.lambda_adv * faded * adversarial}
-        if self.segmenter.acm is not None:
-            apart = losses.weight_discrepancy(self.segmenter.classifier, self.segmenter.acm.classifiers)
-            terms["weight"] = settings.lambda_weight * faded * apart
-        return terms
+        return {"adv": settings.lambda_adv * faded(settings, iteration) * adversarial}
 
     def discriminator_pass(self, p_i: Tensor, p_t: Tensor, weights: Tensor | None, on_t: SegOutput) -> Pass:
         """Return D's loss on the predictions on I and T, which get no gradient, and what is observed beside it.
@@ -71,16 +76,13 @@ class Adversary:
         The authors judge convergence by D's probabilities; C and ACM should disagree less on T as training goes on.
         """
         d_i, d_t = self.player("discriminator", p_i.detach()), self.player("discriminator", p_t.detach())
-        loss = losses.adversarial_discriminator(d_i, d_t, None if weights is None else weights.detach())
+        settings = self.settings
+        loss = losses.adversarial_discriminator(d_i, d_t, weights, kind=settings.gan)
 
         def observe() -> Losses:
-            found = discriminator_probabilities(d_i, d_t)
-            if self.segmenter.acm is not None:
-                heads = self.segmenter.classifier, self.segmenter.acm.classifiers
-                found |= disagreement(on_t) | {"weight_cosine": losses.weight_discrepancy(*heads) - 1}
-            return found
+            return discriminator_probabilities(d_i, d_t, settings.gan) | classifiers(self.segmenter, on_t)
 
-        return Pass({"d": loss}, observe)
+        return Pass({"d": 0.5 * loss if settings.halve_d else loss}, observe)
 
 
 def probabilities(output: SegOutput) -> Tensor:
@@ -97,6 +99,6 @@ def _player(run: Run, discriminator: PixelDiscriminator, settings: Adapt) -> Pla
         lambda: torch.optim.Adam(
             discriminator.parameters(), settings.d_lr, settings.d_betas, weight_decay=settings.d_weight_decay
         ),
-        lambda i: scale(i) * warmup(i + images, settings.warmup) * poly(i, settings.iterations, settings.power),
+        lambda i: scale(i) * warmup(i + images, settings.warmup) * poly(i, settings.horizon, settings.power),
         run.runtime,
     )

@@ -5,15 +5,28 @@ from __future__ import annotations
 from torch import Tensor
 
 from cirn_dist import losses
+from cirn_dist.choices import Gan
 from cirn_dist.engine.step import Losses
-from cirn_dist.models.deeplab import SegOutput
+from cirn_dist.models.deeplab import Segmenter, SegOutput
 
 LEVELS = tuple(level / 10 for level in range(1, 10))
 
 
-def discriminator_probabilities(on_intermediate: Tensor, on_target: Tensor) -> Losses:
-    """Return D's mean probability of "this is I" on both domains, from its logits; both 0.5 where it is undecided."""
-    return {"d_intermediate": on_intermediate.sigmoid().mean(), "d_target": on_target.sigmoid().mean()}
+def discriminator_probabilities(on_intermediate: Tensor, on_target: Tensor, kind: Gan = "vanilla") -> Losses:
+    """Return D's mean probability of "this is I" on both domains, from its logits; both 0.5 where it is undecided.
+
+    A least squares D gives it as it is, not always within [0, 1].
+    """
+    found = {"d_intermediate": on_intermediate, "d_target": on_target}
+    return {name: (d if kind == "lsgan" else d.sigmoid()).mean() for name, d in found.items()}
+
+
+def classifiers(segmenter: Segmenter, on_target: SegOutput) -> Losses:
+    """Return how far C and ACM are apart, on the target and in their weights; nothing without ACM."""
+    if segmenter.acm is None:
+        return {}
+    cosine = losses.weight_discrepancy(segmenter.classifier, segmenter.acm.classifiers) - 1
+    return disagreement(on_target) | {"weight_cosine": cosine}
 
 
 def disagreement(output: SegOutput) -> Losses:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from torch import Tensor
+
 from cirn_dist import losses
 from cirn_dist.config.schema import Adapt
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Pass
-from cirn_dist.stages.adapt.adversary import Adversary, probabilities
+from cirn_dist.stages.adapt.adversary import Adversary
+from cirn_dist.stages.adapt.diagnostics import classifiers
+from cirn_dist.stages.adapt.terms import target_terms, weights_apart
 from cirn_dist.stages.evaluate.validation import validation
 from cirn_dist.stages.segmenter import initial_segmenter, predicted, segmenter_player, stream
 
@@ -25,6 +29,8 @@ def adaptation(
 ) -> Training:
     """Return the training of the segmenter against D: supervised on I, adversarially on T; the total is eq. 8.
 
+    Without D (`lambda_adv` 0) it is that of methods which have other terms on T.
+
     Args:
         labelled: target images it may be scored on while it trains.
     """
@@ -32,20 +38,27 @@ def adaptation(
         run, settings.init, with_acm=run.config.model.with_acm, acm_start=settings.acm_start
     )
     player = segmenter_player(run, segmenter, settings)
-    adversary = Adversary(run, segmenter, settings)
+    adversary = Adversary(run, segmenter, settings) if settings.lambda_adv else None
 
     def step(batch: Batch, iteration: int) -> Iterator[Pass]:
+        p_i: Tensor | None = None
+
         # C and ACM on I (eq. 6).
         on_i = predicted(player, batch["source"])
         seg = losses.supervision(on_i, batch["source"]["label"], on=settings.seg_on, focal_gamma=settings.focal_gamma)
-        p_i = probabilities(on_i).detach()
+        if adversary is not None:
+            p_i = adversary.shown(on_i).detach()
         del on_i
         yield Pass({"seg": seg})
 
-        # C and ACM on T, to fool D (eq. 7).
+        # C and ACM on T, to fool D (eq. 7), or for what other methods ask of a prediction.
         on_t = predicted(player, batch["target"])
-        p_t, weights = probabilities(on_t), adversary.weights(on_t, iteration)
-        yield Pass(adversary.segmenter_terms(p_t, weights, iteration))
+        terms = weights_apart(segmenter, settings, iteration) | target_terms(on_t, settings, iteration)
+        if p_i is None or adversary is None:
+            yield Pass(terms, observe=lambda: classifiers(segmenter, on_t))
+            return
+        p_t, weights = adversary.shown(on_t), adversary.weights(on_t, iteration)
+        yield Pass(adversary.segmenter_terms(p_t, weights, iteration) | terms)
 
         # D on what was predicted on both, before the update (eq. 7).
         yield adversary.discriminator_pass(p_i, p_t, weights, on_t)
@@ -53,8 +66,8 @@ def adaptation(
     return Training(
         name,
         settings.iterations,
-        players={"segmenter": player, "discriminator": adversary.player},
-        turns=("segmenter", "segmenter", "discriminator"),
+        players={"segmenter": player} | ({} if adversary is None else {"discriminator": adversary.player}),
+        turns=("segmenter", "segmenter", *(() if adversary is None else ("discriminator",))),
         passes=step,
         streams={
             "source": stream(run, intermediate, settings.augment, "source"),

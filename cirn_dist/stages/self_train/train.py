@@ -13,7 +13,8 @@ from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Pass
-from cirn_dist.stages.adapt.adversary import Adversary, probabilities
+from cirn_dist.stages.adapt.adversary import Adversary
+from cirn_dist.stages.adapt.terms import weights_apart
 from cirn_dist.stages.evaluate.validation import validation
 from cirn_dist.stages.segmenter import initial_segmenter, predicted, segmenter_player, stream
 
@@ -52,7 +53,7 @@ def self_training(
             on_i = predicted(player, batch["source"])
             seg = losses.supervision(on_i, batch["source"]["label"], focal_gamma=settings.focal_gamma)
             if adversary is not None:
-                p_i = probabilities(on_i).detach()
+                p_i = adversary.shown(on_i).detach()
             del on_i
             yield Pass({"seg": settings.source_weight * seg})
 
@@ -69,8 +70,9 @@ def self_training(
 
         # Stage 2's adversarial term, kept on, and D.
         assert p_i is not None, "lambda_adv needs source_weight, as the configuration's schema says"
-        p_t, weights = probabilities(on_t), adversary.weights(on_t, iteration)
-        yield Pass(terms | adversary.segmenter_terms(p_t, weights, iteration))
+        p_t, weights = adversary.shown(on_t), adversary.weights(on_t, iteration)
+        apart = weights_apart(segmenter, adversary.settings, iteration)
+        yield Pass(terms | adversary.segmenter_terms(p_t, weights, iteration) | apart)
         yield adversary.discriminator_pass(p_i, p_t, weights, on_t)
 
     return Training(
@@ -87,5 +89,5 @@ def self_training(
 
 def _adversarial(run: Run) -> Adapt:
     """Return stage 2's adversarial settings with stage 3's schedule."""
-    same = ("iterations", "power", "warmup", "lambda_adv")
+    same = ("iterations", "decay_over", "power", "warmup", "lambda_adv")
     return run.config.adapt.model_copy(update={key: getattr(run.config.self_train, key) for key in same})

@@ -1,0 +1,78 @@
+"""Losses on labels and pseudo labels (eqs. 6 and 9), and on what self-training adds to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cirn_dist.losses.pixels import IGNORE, cross_entropy, mean_where, sum_of
+from cirn_dist.models.deeplab import SegOutput
+from cirn_dist.precision import wide
+
+if TYPE_CHECKING:
+    from cirn_dist.choices import SegOn
+
+
+def segmentation(logits: Tensor, labels: Tensor, *, focal_gamma: float = 0.0) -> Tensor:
+    """Return the pixel-wise cross-entropy with labels (eq. 6) or pseudo labels (eq. 9).
+
+    Mean over each image's own valid pixels, then over images; an image without a valid pixel costs 0.
+
+    Args:
+        logits: (N, C, H, W).
+        labels: (N, H, W) int64; 255 is ignored.
+        focal_gamma: weight (1 - p)^gamma on each pixel; 0 is the paper, 2 is what CLAN's code does.
+    """
+    per_pixel = cross_entropy(wide(logits), labels)
+    if focal_gamma:
+        per_pixel = (1 - torch.exp(-per_pixel)).pow(focal_gamma) * per_pixel
+    return mean_where(per_pixel, labels != IGNORE)
+
+
+def supervision(
+    output: SegOutput,
+    labels: Tensor,
+    *,
+    on: SegOn = "separate",
+    focal_gamma: float = 0.0,
+) -> Tensor:
+    """Return the segmentation loss of C and ACM (eqs. 6 and 9): the sum of each one's own, or that of their sum.
+
+    `separate` is what CLAN trains: with the sum alone supervised, p1 and p2 are free and their distance means nothing.
+    """
+    if on == "sum":
+        return segmentation(output.logits, labels, focal_gamma=focal_gamma)
+    return sum_of(segmentation(p, labels, focal_gamma=focal_gamma) for p in output.heads)
+
+
+def weighted_supervision(output: SegOutput, labels: Tensor, weights: Tensor) -> Tensor:
+    """Return the cross-entropy with a weight per pixel, averaged over all pixels and summed over the heads.
+
+    A pixel that is ignored (255) costs nothing but is counted, as in DACS and MIC.
+
+    Args:
+        weights: (N, H, W), or (N, 1, 1) for one per image.
+    """
+    return sum_of((weights * cross_entropy(wide(p), labels)).mean() for p in output.heads)
+
+
+def confidence_penalty(output: SegOutput, labels: Tensor) -> Tensor:
+    """Return the divergence of the uniform distribution from the prediction at pixels with a pseudo label.
+
+    -1/C sum_c log p_c, less its constant: CRST's model regulariser MRKLD (Zou et al. 2019), also IAST's. It keeps
+    wrong pseudo labels from being learned to the last digit. Averaged as `segmentation`, summed over the heads.
+    """
+    penalties = (-wide(p).log_softmax(dim=1).mean(dim=1) for p in output.heads)
+    return sum_of(mean_where(penalty, labels != IGNORE) for penalty in penalties)
+
+
+def unlabelled_entropy(output: SegOutput, labels: Tensor) -> Tensor:
+    """Return the entropy of the prediction at pixels without a pseudo label.
+
+    IAST's regulariser of ignored regions (Mei et al. 2020); averaged over those pixels of each image, then over
+    images, summed over the heads.
+    """
+    spread = (-(wide(p).softmax(dim=1) * wide(p).log_softmax(dim=1)).sum(dim=1) for p in output.heads)
+    return sum_of(mean_where(entropy, labels == IGNORE) for entropy in spread)

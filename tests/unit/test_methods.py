@@ -1,0 +1,214 @@
+"""The field's methods as files of constants: what a stage pays in its first step is the method's formula.
+
+Written again in NumPy and float64 from the networks' logits on; D's convolutions are the network's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from conftest import ROOT, Command
+from stagerun import settings, stage_run
+
+from cirn_dist.chain import stage_titles, table_rows
+from cirn_dist.config.load import load
+from cirn_dist.config.schema import flatten
+from cirn_dist.engine.loop import Training
+from cirn_dist.errors import ConfigError
+from cirn_dist.paper.statements import judge
+from cirn_dist.paper.sweep import points
+from cirn_dist.stages.adapt.train import adaptation
+from cirn_dist.stages.domains import open_domains
+
+Array = npt.NDArray[np.float64]
+METHODS = sorted(file.stem for file in (ROOT / "configs/methods").glob("*.yaml") if file.stem != "lineage")
+
+
+def softmax(z: Array) -> Array:
+    e = np.exp(z - z.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def cross_entropy(z: Array, labels: npt.NDArray[np.int64]) -> float:
+    p = np.take_along_axis(softmax(z), np.where(labels < 255, labels, 0)[:, None], 1)[:, 0]
+    return float(-np.log(p[labels < 255]).mean())
+
+
+def information(z: Array) -> Array:
+    p = softmax(z)
+    return -p * np.log2(p + 1e-30) / math.log2(z.shape[1])
+
+
+def softplus(x: Array) -> Array:
+    return np.log1p(np.exp(x))
+
+
+class Step:
+    """One image of either domain, the stage's networks, and what they make of them before any update."""
+
+    def __init__(self, training: Training) -> None:
+        self.segmenter = training.players["segmenter"].networks["segmenter"]
+        self.training = training
+        generator = torch.Generator().manual_seed(3)
+        self.image, self.other = torch.rand(2, 1, 3, 40, 48, generator=generator, dtype=torch.float64) * 2 - 1
+        self.labels = torch.randint(0, 11, (1, 40, 48), generator=generator)
+        self.labels[:, :9] = 255
+        with torch.no_grad():
+            (self.s,), (self.t,) = ([z.numpy() for z in self.segmenter(x).heads] for x in (self.image, self.other))
+            self.low = self.segmenter(self.other).small.numpy()
+
+    def paid(self, iteration: int = 0) -> dict[str, float]:
+        part = {"k": torch.tensor([0])}
+        batch = {"source": part | {"image": self.image, "label": self.labels}, "target": part | {"image": self.other}}
+        with torch.no_grad():
+            passes = self.training.passes(batch, iteration)
+            return {name: value.item() for one in passes for name, value in one.losses.items()}
+
+    def d(self, maps: Array) -> Array:
+        """D's own pixels, of maps that it pads to a side of 32."""
+        net = self.training.players["discriminator"].networks["discriminator"]
+        found: Array = net.layers(torch.from_numpy(maps)).detach().numpy()
+        assert found.shape == (1, 1, 1, 1), "a 32nd of the image"
+        return found
+
+
+EXPECTED: dict[str, Callable[[Step], dict[str, float]]] = {
+    "adaptsegnet": lambda step: {
+        "adv": 0.001 * softplus(-step.d(softmax(step.t))).mean(),
+        "d": 0.5 * (softplus(-step.d(softmax(step.s))).mean() + softplus(step.d(softmax(step.t))).mean()),
+    },
+    "adaptsegnet_ls": lambda step: {
+        "adv": 0.01 * ((step.d(softmax(step.t)) - 1) ** 2).mean(),
+        "d": 0.5 * (((step.d(softmax(step.s)) - 1) ** 2).mean() + (step.d(softmax(step.t)) ** 2).mean()),
+    },
+    "advent": lambda step: {
+        "adv": 0.001 * softplus(-step.d(information(step.t))).mean(),
+        "d": 0.5 * (softplus(-step.d(information(step.s))).mean() + softplus(step.d(information(step.t))).mean()),
+    },
+    "minent": lambda step: {"entropy": 0.001 * information(step.t).sum(1).mean()},
+    "maxsquare": lambda step: {"max_square": -0.1 * (softmax(step.t) ** 2).mean() / 2},
+    "maxsquare_iw": lambda step: {"max_square": 0.1 * image_wise(step.t)},
+    "fda": lambda step: {"robust_entropy": 0.005 * ((information(step.low).sum(1) ** 2 + 1e-8) ** 2).mean()},
+}
+
+
+def image_wise(z: Array) -> float:
+    """The weights pixel by pixel, as the authors' loop over classes has them."""
+    (predicted,) = z.argmax(1)
+    pixels = predicted.size
+    weights = np.zeros(predicted.shape)
+    for k in range(z.shape[1]):
+        of = predicted == k
+        weights[of] = 1 / max(of.sum() ** 0.2 * pixels**0.8, 1)
+    return float(-(softmax(z)[0] ** 2 * weights).sum() / z.shape[1])
+
+
+@pytest.mark.parametrize("method", EXPECTED)
+def test_the_first_step_pays_what_the_method_says(method: str, tmp_path: Path) -> None:
+    run = stage_run(tmp_path / "run", "engine.precision=fp64", "adapt.init=pretrained", "adapt.augment.crop=null",
+                    "model.acm.width=8", method=method)  # fmt: skip
+    domains = open_domains(run)
+    step = Step(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt))
+    assert step.segmenter.acm is None
+    expected = {"seg": cross_entropy(step.s, step.labels.numpy())} | EXPECTED[method](step)
+    assert step.paid() == {name: pytest.approx(float(value), rel=1e-6) for name, value in expected.items()}
+    assert ("discriminator" in step.training.players) == ("d" in expected)
+
+
+def test_the_robust_entropy_waits(tmp_path: Path) -> None:
+    run = stage_run(tmp_path / "run", "adapt.init=pretrained", "engine.precision=fp64", "adapt.augment.crop=null",
+                    "adapt.robust_entropy.after=8", method="fda")  # fmt: skip
+    domains = open_domains(run)
+    step = Step(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt))
+    assert step.paid(7)["robust_entropy"] == 0
+    assert step.paid(8)["robust_entropy"] > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_goes_with_both_tasks_of_the_paper(method: str) -> None:
+    for task in ("gta5_cityscapes", "synthia_cityscapes"):
+        config = load(f"{task}+{method}")
+        assert config.name == f"{task}-{method}"
+        judged = list(judge(flatten(config.model_dump(mode="json"))))
+        if method != "cirn_online":
+            said = [one for one in judged if one.statement.source == "method"]
+            assert said, "its file's settings are its statements"
+            assert not [one.key for one in said if one.differs]
+
+
+def test_a_value_of_ones_own_is_shown_as_not_the_methods() -> None:
+    changed = load("gta5_cityscapes+minent", ["adapt.lambda_entropy=0.01"])
+    differ = [one for one in judge(flatten(changed.model_dump(mode="json"))) if one.differs]
+    assert [(one.key, one.differs, one.statement.says) for one in differ] == [
+        ("adapt.lambda_entropy", "here not 0.001", "configs/methods/minent")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "rows"),
+    [
+        ("advent", ["Source only", "AdvEnt"]),
+        ("dacs", ["Source only", "DACS"]),
+        ("fda", ["Source only", "CIR", "CIR + robust entropy"]),
+        ("cbst", ["Source only", "CBST", "CBST, round 2", "CBST, round 3"]),
+        ("cirn_online", ["Source only", "CIR", "CIR + ASS", "CIR + ASS + online ST"]),
+    ],
+)
+def test_the_table_has_the_methods_rows(method: str, rows: list[str]) -> None:
+    config = load(f"gta5_cityscapes+{method}")
+    assert [row.title for row in table_rows(config)] == rows
+    names = [name for name, _ in stage_titles(config)]
+    assert ("translate" in names) == (method == "cirn_online")
+    for row in table_rows(config):
+        assert row.control is None or row.control in names, "a control is trained"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        (["adapt.lambda_adv=0", "adapt.lambda_weight=0"], "no term"),
+        (["adapt.guidance.weight=0.1", "model.with_acm=false"], "with_acm"),
+        (["adapt.coarse=true"], "with_acm"),
+        (["adapt.decay_over=4"], "decay_over"),
+        (["with_adapt=false"], "init adapt"),
+        (["method=''"], "method"),
+    ],
+)
+def test_terms_that_do_not_go_together_are_refused(wrong: list[str], word: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=word):
+        settings(tmp_path, *wrong)
+
+
+def test_methods_are_laid_on_any_configuration_and_in_sweeps(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none of that name.*advent"):
+        load("demo+advemt")
+    plus = tmp_path / "a+b.yaml"
+    plus.write_text("extends: demo\nname: plus\n")
+    assert load(str(plus)).name == "plus"
+    assert load(f"{plus}+minent").name == "plus-minent"
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text("bases: [demo+dacs, a+b.yaml, demo]\nseeds: [3]\n")
+    found = points(str(sweep))
+    assert [point.name for point in found] == ["demo-dacs-seed3", "a-b-seed3", "demo-seed3"]
+
+
+@pytest.mark.parametrize("method", ["minent", "cbst"])
+def test_a_method_runs_from_the_command_line(method: str, mini: Path, cirn_dist: Command, tmp_path: Path) -> None:
+    short = ("adapt.iterations=8", "adapt.decay_over=null", "self_train.iterations=4", "adapt.augment.crop=[48, 40]",
+             "self_train.augment={scales: [1.0], crop: [48, 40]}", "pseudo_label.rounds=2",
+             "model.norm=frozen")  # fmt: skip
+    done = cirn_dist("run", f"{mini}+{method}", *short, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    stages: dict[str, Any] = {folder.parent.name: folder for folder in (tmp_path / "run").glob("*/checkpoints")}
+    wanted = {"minent": {"source", "source_control", "adapt"},
+              "cbst": {"source", "self_train_control", "self_train", "self_train_2"}}  # fmt: skip
+    assert stages.keys() == wanted[method]
+    page = (tmp_path / "run/report.html").read_text()
+    assert f"<span>Method</span>{method}" in page.replace("\n", "")
