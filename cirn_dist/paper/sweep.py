@@ -112,7 +112,7 @@ def short(key: str) -> str:
 
 def _base(name: str, file: Path) -> str:
     """Return a base as it is loaded: the name of one that ships, or the path of one beside the sweep, with methods."""
-    first, *methods = named_parts(name)
+    first, *methods = [name] if (file.parent / name).is_file() else named_parts(name)
     whole = first if is_shipped("configs", first) else str(resource("configs", first, beside=file.parent))
     return "+".join([whole, *methods])
 
