@@ -39,6 +39,7 @@ from cirn_dist.stages.segmenter import finished_segmenter
 from cirn_dist.stages.self_train.online import online_self_training
 from cirn_dist.stages.self_train.pseudo_label import pseudo_label
 from cirn_dist.stages.self_train.train import self_training
+from cirn_dist.stages.shared import sharing
 from cirn_dist.stages.source import supervised
 from cirn_dist.stages.translate.quality import measure_quality
 from cirn_dist.stages.translate.render import render
@@ -130,9 +131,10 @@ class _Walk:
     def train(self, stage: str, describe: Callable[[], Training], *, scores: bool = True, **data: ShardSet) -> None:
         """Run a training stage unless it is finished, and score it; `data` are the sets it trains on."""
         run, note = self.run, ""
-        with run.recording(stage):
+        fingerprints = {name: shards.fingerprint for name, shards in data.items()}
+        with run.recording(stage), sharing(run, stage, fingerprints):
             if run.is_trained(stage, self.iterations[stage]):
-                run.assert_made_of(stage, {name: shards.fingerprint for name, shards in data.items()})
+                run.assert_made_of(stage, fingerprints)
             else:
                 fit(describe(), run)
                 run.runtime.release()  # scoring needs the room

@@ -23,6 +23,8 @@ Seeds = Annotated[str, typer.Option(metavar="0,1,2", help="In place of the file'
 Folder = Annotated[Path | None, typer.Option("--out", help="Folder of the sweep's runs; default: runs/SWEEP.")]
 
 ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"
+# What the points have in common, each made once: setting -> place in the sweep's folder.
+SHARED = {"share": ".", "data.packed": "packed"}
 
 
 @sweep_app.command("list")
@@ -51,15 +53,20 @@ def run_point(
     max_minutes: Minutes = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Run one point of a sweep, or continue it."""
+    """Run one point of a sweep, or continue it.
+
+    Points share packed sets, and stages that are the same in both; share=null and data.packed=null keep them apart.
+    """
     first, overrides = os.environ.get(ARRAY_INDEX), words or []
     if overrides and "=" not in overrides[0]:
         first, *overrides = overrides
     if first is None or not first.isdecimal():
         raise ConfigError(f"not an index: {first}", where=sweep, fix=f"write it after the sweep, or set {ARRAY_INDEX}")
     one = point(sweep, int(first), _numbers(seeds))
-    given: list[str | Setting] = [*one.settings, *overrides]
-    begin(one.base, given, _folder(sweep, out) / one.name, json, until=until, max_minutes=max_minutes, dry_run=dry_run)
+    home = _folder(sweep, out)
+    own = {key: Setting(tuple(key.split(".")), str(home / name)) for key, name in SHARED.items()}
+    given: list[str | Setting] = [*own.values(), *one.settings, *overrides]
+    begin(one.base, given, home / one.name, json, until=until, max_minutes=max_minutes, dry_run=dry_run)
 
 
 @sweep_app.command("collect")

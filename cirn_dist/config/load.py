@@ -77,7 +77,11 @@ def load(name: str, overrides: Sequence[str | Setting] = ()) -> Config:
 
 def named_parts(name: str) -> list[str]:
     """Return what `NAME+METHOD+...` names; a file's own name may have a plus in it."""
-    return [name] if Path(name).is_file() else name.split("+")
+    parts = name.split("+")
+    for count in range(len(parts), 1, -1):
+        if Path(head := "+".join(parts[:count])).is_file():
+            return [head, *parts[count:]]
+    return parts
 
 
 def stated(method: str) -> Tree:

@@ -461,6 +461,9 @@ class Config(Section):
     pseudo_label: PseudoLabel = PseudoLabel()
     self_train: SelfTrain = SelfTrain()
     evaluate: Evaluate = Evaluate()
+    share: NotBinding[Place] = Field(
+        None, description="a folder of runs whose finished stages are taken where all that makes them is the same"
+    )
     with_cir: bool = Field(True, description="false: adapt from the source itself (Table 4 without CIR)")
     with_adapt: bool = Field(True, description="false: no stage 2, for methods that have none")
     with_self_train: bool = Field(True, description="false: no stage 3, for methods that have none")

@@ -74,4 +74,5 @@ def _made(made: Made) -> str:
     """Say how long a stage took, in how many starts, and by which code."""
     starts = f" in {len(made.starts)} starts" if len(made.starts) > 1 else ""
     codes = dict.fromkeys(start.by.commit or start.by.version for start in made.starts)
-    return f"{duration(made.seconds)}{starts} by {', '.join(codes)}"
+    taken = "" if made.taken is None else f", taken from {made.taken}"
+    return f"{duration(made.seconds)}{starts} by {', '.join(codes)}{taken}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -24,6 +26,7 @@ def circumstances(config: Config, runtime: Runtime, allow: Sequence[str] = ()) -
         command=command(sys.argv),
         version=cirn_dist.__version__,
         commit=commit(Path(cirn_dist.__file__).parents[1]),
+        code=code(Path(cirn_dist.__file__).parent),
         python=platform.python_version(),
         torch=torch.__version__,
         ranks=runtime.world,
@@ -41,6 +44,16 @@ def command(words: Sequence[str]) -> str:
     program = Path(name)
     own = program.name in ("cirn-dist", "__main__.py") or program.stem == "cirn_dist"
     return shlex.join(["cirn-dist" if own else name, *rest])
+
+
+@cache
+def code(package: Path) -> str:
+    """Return a hash of the package's source, by which two starts know that they are of the same code."""
+    files = sorted(package.rglob("*.py"))
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
+    return whole.hexdigest()[:16]
 
 
 def commit(checkout: Path) -> str | None:

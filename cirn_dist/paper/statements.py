@@ -149,7 +149,7 @@ PAPER: tuple[Statement, ...] = (
 
 # What these say has no counterpart in the paper: names, folders, how a run is executed, rules that are not chosen.
 NOT_OF_THE_PAPER = (
-    "name", "method", "seed", "controls", "with_*", "*.title", "data.packed", "data.codec", "data.shard_mb",
+    "name", "method", "seed", "controls", "share", "with_*", "*.title", "data.packed", "data.codec", "data.shard_mb",
     "data.workers", "data.window", "data.max_bad", "data.*.raw", "data.*.score_raw", "data.*.recipe", "data.*.options*",
     "data.*.score_options*", "data.*.map_labels*", "data.source.score_split", "engine.*", "translate.shards",
     "translate.fda_beta", "translate.checkpoint_activations",

@@ -119,7 +119,8 @@ def _base(name: str, file: Path) -> str:
 
 def _point(base: str, seed: int, settings: dict[str, Any], values: dict[str, Any], file: Path) -> Point:
     tags = [f"{short(key)}{re.sub(NO_NAME, '-', str(value).lower()).strip('-')}" for key, value in values.items()]
-    name = "-".join([*(Path(part).stem for part in named_parts(base)), *tags, f"seed{seed}"])
+    stems = [re.sub(NO_NAME, "-", Path(part).stem) for part in named_parts(base)]
+    name = "-".join([*stems, *tags, f"seed{seed}"])
     given = settings | values | {"seed": seed, "name": name}
     overrides = tuple(f"{key}={to_yaml(value, flow=True)}" for key, value in given.items())
     return Point(name, base, seed, values, overrides, str(file))

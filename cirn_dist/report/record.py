@@ -38,6 +38,7 @@ def _row(title: str, made: Made | None) -> Markup:
     if made is None or not made.starts:
         return tag("tr", tag("th", title, scope="row"), tag("td", "not recorded", colspan="6"))
     notes = [f"recorded from iteration {made.since:,} on"] if made.since else []
+    notes += [f"taken from {made.taken}, which made the same"] if made.taken is not None else []
     notes += [
         f"{one.key} {value_text(one.was)} → {value_text(one.now)} from iteration {one.at:,} on"
         for one in made.effective

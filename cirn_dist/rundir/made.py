@@ -31,12 +31,14 @@ class Circumstances(_Record):
 
     Attributes:
         commit: of the checkout the code is of, with `-dirty` where it differs; None where it is no checkout.
+        code: a hash of the package's source; None is not recorded.
         allow: what may differ from what the folder was begun with.
     """
 
     command: str
     version: str
     commit: str | None = None
+    code: str | None = None
     python: str
     torch: str
     ranks: int
@@ -79,12 +81,14 @@ class Made(_Record):
     Attributes:
         settings: of those that its outcome depends on, dotted key: value, when it was begun; None is not recorded.
         since: iterations that were done before anything was recorded.
+        taken: the run that made it, relative to this one, where it was taken from there.
     """
 
     settings: dict[str, Any] | None = None
     since: int = 0
     changes: tuple[Change, ...] = ()
     starts: tuple[Start, ...] = ()
+    taken: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -217,6 +221,10 @@ class Recorder:
         if self._start is not None:
             self._write(self._start.last)
         self._stage, self._start = None, None
+
+    def settings_of(self, stage: str) -> dict[str, Any]:
+        """Return the settings that a stage's outcome depends on, by dotted key."""
+        return dict(self._seen[stage])
 
     @property
     def _folder(self) -> Path:

@@ -16,6 +16,7 @@ from cirn_dist.engine.shared_files import await_files, seen
 from cirn_dist.errors import DataError
 from cirn_dist.files import digest
 from cirn_dist.stages.images import each_ranks_groups
+from cirn_dist.stages.shared import take_set
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def derived_set(run: Run, stage: str, parent: ShardSet, made: dict[str, str]) ->
     """Return the set `derive_set` has written of the same things, None on every rank where there is none."""
     folder = run.stage_folder(stage) / "shards"
     wanted = made | {"parent": parent.fingerprint}
-    if not run.runtime.on_main(lambda: _is_made_with(folder, wanted)):
+    if not run.runtime.on_main(lambda: _is_made_with(folder, wanted) or take_set(run, stage, wanted)):
         return None
     return _opened(run, folder, [Path(shard["name"]).stem for shard in parent.shards])
 
