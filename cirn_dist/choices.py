@@ -6,6 +6,8 @@ from typing import Literal
 
 # tests/unit/test_choices.py tries them in the code that acts on them.
 BackboneName = Literal["resnet101", "resnet101_caffe", "resnet50", "resnet34", "resnet18", "mobilenet_v2", "tiny"]
+Joining = Literal["daformer", "segformer"]
+Head = Literal["aspp", Joining]
 NormMode = Literal["sync", "batch", "frozen"]
 Norm = Literal["auto", NormMode]
 Codec = Literal["jpeg95", "png", "webp"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
@@ -23,6 +24,7 @@ from cirn_dist.choices import (
     CirMethod,
     Codec,
     Gan,
+    Head,
     Init,
     LrScaling,
     Mixing,
@@ -39,6 +41,7 @@ from cirn_dist.choices import (
 )
 from cirn_dist.config.problems import problems
 from cirn_dist.config.section import LARGEST, SMALLEST, Beta, CropSide, Located, Place, Scale, Section, Size
+from cirn_dist.errors import nearest
 
 Option = int | float | str | bool | None
 # An iteration is one image of each domain: numbers of them count images, and a step takes engine.images_per_step.
@@ -146,12 +149,30 @@ class Acm(Section):
     per_head: bool = False
 
 
+def _known_backbone(name: str) -> str:
+    """Refuse what is neither one of this package's nor timm's; whether timm has it is seen where it is built."""
+    known = get_args(BackboneName)
+    if name not in known and not (name.startswith("timm:") and len(name) > len("timm:")):
+        raise ValueError(f"no backbone {name!r}: {nearest(name, [*known])}, or timm:NAME")
+    return name
+
+
 class Model(Section):
     """The segmenter: DeepLab-v2 with C and ACM."""
 
-    backbone: BackboneName = "resnet101"
+    backbone: Annotated[str, AfterValidator(_known_backbone)] = Field(
+        "resnet101", description="timm:NAME is any of timm's with feature maps"
+    )
     weights: Annotated[str | None, Located(("imagenet",))] = Field(
         "imagenet", description="imagenet (torchvision's download), a file, or null"
+    )
+    head: Head = Field("aspp", description="daformer, segformer: join four levels of a backbone timm:NAME")
+    head_width: int = Field(256, ge=1, description="channels of a head that joins levels")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="channels dropped before the classifier of such a head; draws differ by rank"
+    )
+    drop_path: float = Field(
+        0.0, ge=0, lt=1, description="branches of timm's dropped in training; draws differ by rank"
     )
     segmenter: Annotated[str | None, Located()] = Field(
         None, description="a file of import-weights: backbone, C and ACM that init: pretrained starts from"

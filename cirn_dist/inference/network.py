@@ -16,6 +16,7 @@ from cirn_dist.data.run_sets.label_space import run_space
 from cirn_dist.models.acm import ACM
 from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.fusion import Fusion
 from cirn_dist.models.imported import load_imported
 from cirn_dist.models.norm import convert
 from cirn_dist.seeds import derive
@@ -30,11 +31,19 @@ def segmenter_of(config: Config, *, world: int, with_acm: bool, pretrained: bool
     """
     settings = config.model
     torch.manual_seed(derive(config.seed, "segmenter"))
-    backbone = build_backbone(settings.backbone, settings.weights if pretrained else None)
+    joins = settings.head != "aspp"
+    weights = settings.weights if pretrained else None
+    backbone = build_backbone(settings.backbone, weights, every_level=joins, drop_path=settings.drop_path)
     classes = run_space(config.data).num_classes
-    channels, dilations = backbone.out_channels, settings.dilations
+    fusion = None
+    if settings.head != "aspp":
+        fusion = Fusion(backbone.channels, settings.head, width=settings.head_width, dropout=settings.dropout)
+    channels = backbone.out_channels if fusion is None else fusion.out_channels
+    dilations = settings.dilations if fusion is None else (0,)
     acm = ACM(channels, classes, **settings.acm.model_dump(), dilations=dilations) if with_acm else None
-    segmenter = Segmenter(backbone, classes, acm=acm, freeze_affine=settings.freeze_affine, dilations=dilations)
+    segmenter = Segmenter(
+        backbone, classes, acm=acm, freeze_affine=settings.freeze_affine, dilations=dilations, fusion=fusion
+    )
     norm = settings.norm
     if norm == "auto":
         norm = "sync" if world > 1 else "batch"

@@ -13,6 +13,7 @@ from cirn_dist.choices import BackboneName
 from cirn_dist.errors import CheckpointError, ConfigError
 from cirn_dist.models.downloads import fetch
 from cirn_dist.models.resnet_caffe import resnet101_caffe
+from cirn_dist.models.timm_backbones import MULTIPLE, OWN, PREFIX, Levels
 from cirn_dist.models.tiny import Tiny
 from cirn_dist.models.weights import backbone_names, described, load_strictly, read_weights
 
@@ -41,25 +42,39 @@ class Backbone(nn.Sequential):
     """A chain of named layers that returns features, with what a segmenter must know of them.
 
     Attributes:
-        out_channels: channels of the features.
+        out_channels: channels of the features; of the last map, where it returns several.
         output_stride: input pixels per feature pixel.
         normalisation: what the weights expect of their input.
+        channels: of every map, where it returns several for a head that joins them.
+        multiple: what an image's sides must be multiples of; it is padded to them.
     """
 
     def __init__(
-        self, layers: OrderedDict[str, nn.Module], out_channels: int, output_stride: int, normalisation: Normalisation
+        self,
+        layers: OrderedDict[str, nn.Module],
+        out_channels: int,
+        output_stride: int,
+        normalisation: Normalisation,
+        levels: tuple[int, ...] = (),
+        multiple: int = 1,
     ) -> None:
         super().__init__(layers)
+        self.channels, self.multiple = levels, multiple
         self.out_channels = out_channels
         self.output_stride = output_stride
         self.normalisation = normalisation
 
 
-def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
+def build_backbone(
+    name: str, weights: str | Path | None = None, *, every_level: bool = False, drop_path: float = 0.0
+) -> Backbone:
     """Build a feature extractor by name.
 
     Args:
-        name: tiny (output stride 4), resnet18, 34, 50 or 101, resnet101_caffe, mobilenet_v2 (output stride 8).
+        name: tiny (output stride 4), resnet18, 34, 50 or 101, resnet101_caffe, mobilenet_v2 (output stride 8), or
+            timm:NAME for timm's (output stride 8 where it can be).
+        every_level: return the maps of strides 4, 8, 16 and 32; timm's alone do.
+        drop_path: of timm's, where they have it.
         weights: a .safetensors or .pth file with the network's own parameter names, `imagenet` for torchvision's
             download, or None for random ones.
 
@@ -67,12 +82,32 @@ def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
         ConfigError: no such backbone, or no download for it.
         CheckpointError: the file is missing, unsafe, or of another network.
     """
-    if name not in get_args(BackboneName):
-        raise ConfigError(f"no backbone '{name}'", fix=f"use one of {', '.join(get_args(BackboneName))}")
+    if not name.startswith(PREFIX) and name not in get_args(BackboneName):
+        raise ConfigError(f"no backbone '{name}'", fix=f"use one of {', '.join(get_args(BackboneName))}, or timm:NAME")
+    if name.startswith(PREFIX):
+        return _timms(name, weights, every_level=every_level, drop_path=drop_path)
+    if every_level:
+        raise ConfigError(f"{name} gives one feature map", where="model.head", fix="take aspp, or a backbone timm:NAME")
     backbone = _tiny() if name == "tiny" else _mobilenet() if name == "mobilenet_v2" else _resnet(name)
     if weights is not None:
         state = _read(name, fetch(name) if weights == "imagenet" else Path(weights))
         load_strictly(backbone, state, where=weights, ignore=BEYOND_FEATURES)
+    return backbone
+
+
+def _timms(name: str, weights: str | Path | None, *, every_level: bool, drop_path: float) -> Backbone:
+    levels = Levels(name.removeprefix(PREFIX), every=every_level, drop_path=drop_path)
+    mean, std = (tuple(255 * value for value in values) for values in (levels.mean, levels.std))
+    channels = levels.channels if every_level else ()
+    backbone = Backbone(
+        OrderedDict(levels=levels), levels.channels[-1], levels.strides[-1], _from_bytes(mean, std), channels, MULTIPLE
+    )
+    if weights == "imagenet":
+        fetch(name)  # says where they are published
+    elif weights is not None:
+        state = _read(name, Path(weights))
+        named = {key if key.startswith(OWN) else OWN + key: value for key, value in state.items()}
+        load_strictly(backbone, named, where=weights, ignore=levels.beyond())
     return backbone
 
 

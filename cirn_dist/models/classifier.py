@@ -12,13 +12,17 @@ class Classifier(nn.Module):
     """Atrous spatial pyramid of DeepLab-v2: parallel dilated 3x3 convolutions, summed to logits.
 
     All branches are summed; part of the lineage's code returns after two (6 and 12) by a slip. Weights N(0, 0.01),
-    biases PyTorch's default, as the peers have them.
+    biases PyTorch's default, as the peers have them. A dilation of 0 is a 1x1 convolution: behind a head that has
+    joined several levels (`fusion.py`) the classifier is one.
     """
 
     def __init__(self, in_channels: int, num_classes: int, dilations: Sequence[int] = (6, 12, 18, 24)) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            nn.Conv2d(in_channels, num_classes, kernel_size=3, padding=d, dilation=d) for d in dilations
+            nn.Conv2d(in_channels, num_classes, kernel_size=3, padding=d, dilation=d)
+            if d
+            else nn.Conv2d(in_channels, num_classes, kernel_size=1)
+            for d in dilations
         )
         for branch in self.branches:
             nn.init.normal_(branch.weight, std=0.01)  # type: ignore[arg-type]

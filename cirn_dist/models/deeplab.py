@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cirn_dist.models.acm import ACM
 from cirn_dist.models.backbones import Backbone
 from cirn_dist.models.classifier import Classifier
+from cirn_dist.models.fusion import Fusion
 from cirn_dist.models.norm import freeze_affine as freeze_norm_affine
 from cirn_dist.models.padding import crop_to, pad_to
 from cirn_dist.models.resizing import resize
@@ -23,13 +24,14 @@ class SegOutput(NamedTuple):
     """Logits of C and of ACM (None without one), each (N, num_classes, H, W) float32 at the input's size.
 
     `gates` are ACM's attention maps (N, K, h, w), detached: for logging and drawing. `lowres` are the summed logits
-    before they are upsampled, (N, num_classes, h, w).
+    before they are upsampled, (N, num_classes, h, w); `deep` is the backbone's last feature map.
     """
 
     p1: Tensor
     p2: Tensor | None
     gates: Tensor | None = None
     lowres: Tensor | None = None
+    deep: Tensor | None = None
 
     @property
     def small(self) -> Tensor:
@@ -61,6 +63,7 @@ class Segmenter(nn.Module):
         acm: the ancillary classifier; None is plain DeepLab-v2.
         freeze_affine: keep the backbone's BatchNorm weights and biases as they are, as the peers do.
         dilations: of C's branches.
+        fusion: what joins the maps of a backbone that returns several, before C.
     """
 
     mean: Tensor
@@ -74,10 +77,13 @@ class Segmenter(nn.Module):
         *,
         freeze_affine: bool = False,
         dilations: Sequence[int] = (6, 12, 18, 24),
+        fusion: Fusion | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.classifier = Classifier(backbone.out_channels, num_classes, dilations)
+        self.fusion = fusion
+        channels = backbone.out_channels if fusion is None else fusion.out_channels
+        self.classifier = Classifier(channels, num_classes, dilations)
         self.acm = acm
         normalisation = backbone.normalisation
         self.register_buffer("mean", torch.tensor(normalisation.mean).view(3, 1, 1), persistent=False)
@@ -92,17 +98,19 @@ class Segmenter(nn.Module):
             size: height and width of the logits; the images' own by default. CLAN scales an image at random and
                 brings its logits to the label's size.
         """
-        features = self.features(images)
+        deep = self._backbone_features(images)
+        features = deep if self.fusion is None else self.fusion(deep)
+        last = deep if isinstance(deep, Tensor) else deep[-1]
         first = self.classifier(features)
         p1 = self._upsample(first, images, size)
         if self.acm is None:
-            return SegOutput(p1, None, None, first)
+            return SegOutput(p1, None, None, first, last)
         gates = self.acm.gates(features)
         second = self.acm(features, gates)
-        return SegOutput(p1, self._upsample(second, images, size), gates.detach(), wide(first) + wide(second))
+        return SegOutput(p1, self._upsample(second, images, size), gates.detach(), wide(first) + wide(second), last)
 
     def _upsample(self, logits: Tensor, images: Tensor, size: tuple[int, int] | None) -> Tensor:
-        own, padded = tuple(images.shape[-2:]), _padded_size(images, self.backbone.output_stride)
+        own, padded = tuple(images.shape[-2:]), self._padded_size(images)
         wanted = own if size is None else size
         if padded == own:
             return _resize(logits, wanted)
@@ -110,10 +118,21 @@ class Segmenter(nn.Module):
         return whole if wanted == own else _resize(whole, wanted)
 
     def features(self, images: Tensor) -> Tensor:
-        """Return the backbone's features of (N, 3, H, W) RGB images in [-1, 1]: (N, out_channels, h, w)."""
-        height, width = _padded_size(images, self.backbone.output_stride)
-        features: Tensor = self.backbone(self.normalise(pad_to(images, height, width)))
+        """Return the features that C and ACM see of (N, 3, H, W) RGB images in [-1, 1]: (N, channels, h, w)."""
+        deep = self._backbone_features(images)
+        features: Tensor = deep if self.fusion is None else self.fusion(deep)
         return features
+
+    def _backbone_features(self, images: Tensor) -> Any:
+        """Return the backbone's feature map, or its maps, the finest first."""
+        height, width = self._padded_size(images)
+        return self.backbone(self.normalise(pad_to(images, height, width)))
+
+    def _padded_size(self, images: Tensor) -> tuple[int, int]:
+        # One feature pixel has no batch statistics: a tiny image is padded until every layer has several.
+        smallest, multiple = 2 * self.backbone.output_stride + 1, self.backbone.multiple
+        height, width = (-(-max(side, smallest) // multiple) * multiple for side in images.shape[-2:])
+        return height, width
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return RGB images in [-1, 1] as the backbone's weights expect them."""
@@ -141,12 +160,6 @@ class Segmenter(nn.Module):
             for name, parameters, factor in groups
             if (trainable := [p for p in parameters if p.requires_grad])
         ]
-
-
-def _padded_size(images: Tensor, stride: int) -> tuple[int, int]:
-    # One feature pixel has no batch statistics: a tiny image is padded until every layer has several.
-    height, width = images.shape[-2:]
-    return max(height, 2 * stride + 1), max(width, 2 * stride + 1)
 
 
 def _resize(logits: Tensor, size: tuple[int, ...]) -> Tensor:

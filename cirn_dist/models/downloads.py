@@ -10,6 +10,7 @@ import torch
 import torchvision
 
 from cirn_dist.errors import CheckpointError, ConfigError
+from cirn_dist.models.timm_backbones import PREFIX, published
 
 _UNPUBLISHED = ("tiny", "resnet101_caffe")
 
@@ -53,6 +54,9 @@ def fetch(name: str) -> Path:
 
 
 def _url(name: str) -> str:
+    if name.startswith(PREFIX):
+        fix = f"download them from {published(name)}, and set model.weights to the file; or null for none"
+        raise ConfigError(f"nothing is fetched for {name}", where="model.weights", fix=fix)
     if name in _UNPUBLISHED:
         raise ConfigError(f"torchvision has no ImageNet weights for {name}", fix="name a file, or null for none")
     url: str = torchvision.models.get_model_weights(name).IMAGENET1K_V1.url

@@ -64,6 +64,7 @@ PAPER: tuple[Statement, ...] = (
     Statement("model.segmenter", None, "no trained segmenter to start from", "paper"),
     Statement("model.norm", "auto", "silent; the lineage's is batch statistics of one image", "ours"),
     Statement("model.freeze_affine", True, "silent; the lineage trains no BatchNorm weights", "lineage"),
+    Statement("model.head", "aspp", "DeepLab-v2", "paper"),
     Statement("model.dilations", [6, 12, 18, 24], "DeepLab-v2's four branches", "lineage"),
     Statement("model.with_acm", True, "C and ACM", "paper"),
     Statement("model.acm.k", 2, "we finally set K = 2", "paper"),
@@ -155,7 +156,7 @@ NOT_OF_THE_PAPER = (
     "translate.fda_beta", "translate.checkpoint_activations",
     "translate.panel_every", "translate.quality_images",
     "adapt.max_square.ratio", "adapt.robust_entropy.*", "adapt.guidance.threshold", "self_train.online.*",
-    "render.*", "pseudo_label.portion_*", "pseudo_label.alpha",
+    "model.head_width", "model.drop*", "render.*", "pseudo_label.portion_*", "pseudo_label.alpha",
     "pseudo_label.beta", "pseudo_label.gamma", "pseudo_label.threshold", "evaluate.batch", "evaluate.adabn*",
     "evaluate.panels",
 )  # fmt: skip
