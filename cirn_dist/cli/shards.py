@@ -84,6 +84,20 @@ def show_info(folder: Folder, json: Json = None) -> None:
 
 
 @shards_app.command()
+def stats(folder: Folder) -> None:
+    """Count each sample's pixels of each class, for rare class sampling; sets are packed with it since 0.2."""
+    from cirn_dist.data.shards.class_counts import add_counts, class_counts
+    from cirn_dist.data.shards.shardset import ShardSet
+    from cirn_dist.display.shards import counting
+
+    shards = ShardSet.open(folder)
+    with counting("counting") as count:
+        add_counts(shards, count)
+    occurring = int((class_counts(shards).sum(axis=0) > 0).sum())
+    print(f"{len(shards):,} samples counted, {occurring} classes occur")
+
+
+@shards_app.command()
 def verify(folder: Folder, workers: Workers = _CORES, json: Json = None) -> None:
     """Read every byte again and name every bad sample; exit code 1 if there is one."""
     from cirn_dist.data.shards.verify import verify as verify_set

@@ -248,6 +248,9 @@ class Augment(Section):
     crop: tuple[CropSide, CropSide] | None = None
     jitter: float = Field(0.0, ge=0, le=1, description="strength of brightness, contrast, saturation and hue changes")
     blur: float = Field(0.0, ge=0, description="largest Gaussian radius, pixels")
+    max_share: float = Field(
+        1.0, gt=0, le=1, description="a labelled crop is drawn anew until no class fills this share of it"
+    )
 
 
 class SegmenterTraining(Section):
@@ -267,6 +270,9 @@ class SegmenterTraining(Section):
     )
     warmup: Iterations = Field(0, ge=0, description="images of linear warm-up")
     clip_norm: float | None = Field(None, gt=0)
+    norm_weight_decay: float | None = Field(
+        None, ge=0, description="of the backbone's norms; null: as of the rest, DAFormer 0"
+    )
     focal_gamma: float = Field(0.0, ge=0, description="0 is cross-entropy (eq. 6); CLAN's code has 2")
     augment: Augment = Augment()
 
@@ -409,6 +415,22 @@ class PseudoLabel(Section):
     threshold: float = Field(0.95, ge=0, le=1, description="fixed: least confidence, for all classes")
 
 
+class RareClassSampling(Section):
+    """Labelled images drawn by a class, rare ones more often (DAFormer, Hoyer et al. 2022)."""
+
+    temperature: float | None = Field(None, gt=0, description="the smaller, the rarer the classes; null: in turn")
+    min_pixels: int = Field(1373, ge=0, description="an image is drawn for a class of which it has more, as packed")
+    min_crop_ratio: float = Field(0.5, ge=0, le=1, description="share of them that its crop is to have")
+
+
+class FeatureDistance(Section):
+    """Features of things kept near those of the initial backbone (DAFormer)."""
+
+    weight: float = Field(0.0, ge=0)
+    classes: tuple[str, ...] = Field((), description="the things; names of data.label_space")
+    min_share: float = Field(0.75, gt=0.5, le=1, description="of a feature's cell that is of one class")
+
+
 class Online(Section):
     """Stage 3 with a teacher that labels each target image as it comes (DACS, Tranheden et al. 2021)."""
 
@@ -423,6 +445,8 @@ class Online(Section):
     mask_weight: float = Field(0.0, ge=0, description="weight of the masked target image's term (MIC: 1)")
     mask_block: int = Field(64, ge=1, description="side of the masked squares, pixels; MIC: 64 at crops of 1024")
     mask_ratio: float = Field(0.7, ge=0, le=1, description="share of the squares that is masked")
+    rare_classes: RareClassSampling = RareClassSampling()
+    feature_distance: FeatureDistance = FeatureDistance()
 
     @field_validator("blur")
     @classmethod
@@ -542,6 +566,8 @@ class Config(Section):
                 raise ValueError(f"self_train.{name} is a term of self_train.method offline; online has none")
         if self.pseudo_label.rounds > 1:
             raise ValueError("self_train.method online has no rounds: set pseudo_label.rounds to 1")
+        if settings.online.feature_distance.weight and self.model.weights is None:
+            raise ValueError("self_train.online.feature_distance needs model.weights: features to stay near to")
         sizes, crop = (self.data.source.size, self.data.target.size), settings.augment.crop
         if crop is None and (sizes[0] != sizes[1] or settings.augment.scales != (1.0,)):
             raise ValueError("self_train.method online mixes images of one size: set self_train.augment.crop")

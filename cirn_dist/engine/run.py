@@ -24,7 +24,7 @@ from cirn_dist.engine.stop import StopRequest
 from cirn_dist.errors import CheckpointError, CirnError, Stopped
 from cirn_dist.rundir.lock import RunLock
 from cirn_dist.rundir.made import Recorder
-from cirn_dist.rundir.parents import IMPORTED, origins
+from cirn_dist.rundir.parents import FILES, origins
 from cirn_dist.rundir.settings import assert_unchanged
 
 
@@ -120,7 +120,7 @@ class Run:
         """
         checkpoint = self.finished(stage)
         before = origins(checkpoint.state)
-        parents = {name: self.latest(name) for name in checkpoint.state["parents"] if name != IMPORTED}
+        parents = {name: self.latest(name) for name in checkpoint.state["parents"] if name not in FILES}
         now = {f"data.{name}": fingerprint for name, fingerprint in data.items()}
         now |= {f"parent.{name}": parent.fingerprint for name, parent in parents.items() if parent is not None}
         known = {key: value for key, value in now.items() if key in before}

@@ -16,6 +16,7 @@ from cirn_dist.losses.adversarial import (
 from cirn_dist.losses.pixels import IGNORE, sum_of
 from cirn_dist.losses.supervision import (
     confidence_penalty,
+    feature_distance,
     segmentation,
     supervision,
     unlabelled_entropy,
@@ -32,6 +33,7 @@ __all__ = [
     "cosine_distance",
     "cycle",
     "entropy",
+    "feature_distance",
     "gan",
     "gan_discriminator",
     "guidance",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cirn_dist.losses.pixels import IGNORE, cross_entropy, mean_where, sum_of
@@ -56,6 +58,28 @@ def weighted_supervision(output: SegOutput, labels: Tensor, weights: Tensor) -> 
         weights: (N, H, W), or (N, 1, 1) for one per image.
     """
     return sum_of((weights * cross_entropy(wide(p), labels)).mean() for p in output.heads)
+
+
+def feature_distance(
+    features: Tensor, initial: Tensor, labels: Tensor, classes: Sequence[int], *, min_share: float = 0.75
+) -> Tensor:
+    """Return how far features of things are from the initial network's (Hoyer et al. 2022, DAFormer).
+
+    The Euclidean distance at those features whose cell of labels is of one of these classes by `min_share`, more than
+    half; averaged over them in each image, then over images. An image without any costs 0, where the authors' is NaN.
+
+    Args:
+        features, initial: (N, D, h, w); the second gets no gradient.
+        labels: (N, H, W) int64, H and W multiples of h and w; ignored pixels count in a cell's share.
+    """
+    chosen, cells = torch.as_tensor(list(classes), device=labels.device), (features.shape[-2], features.shape[-1])
+    shares = [F.adaptive_avg_pool2d((labels == c).to(torch.float32), cells) for c in chosen]
+    of_things = torch.stack(shares).amax(dim=0) >= min_share
+    distance = (wide(features) - wide(initial.detach())).square().sum(dim=1)
+    # The root has no slope at 0, where training begins: those cells are as they should be.
+    moved = distance > 0
+    distance = torch.where(moved, torch.where(moved, distance, torch.ones_like(distance)).sqrt(), distance)
+    return mean_where(distance, of_things)
 
 
 def confidence_penalty(output: SegOutput, labels: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ class Segmenter(nn.Module):
         return SegOutput(p1, self._upsample(second, images, size), gates.detach(), wide(first) + wide(second), last)
 
     def _upsample(self, logits: Tensor, images: Tensor, size: tuple[int, int] | None) -> Tensor:
-        own, padded = tuple(images.shape[-2:]), self._padded_size(images)
+        own, padded = tuple(images.shape[-2:]), self.padded_size(images)
         wanted = own if size is None else size
         if padded == own:
             return _resize(logits, wanted)
@@ -123,12 +123,19 @@ class Segmenter(nn.Module):
         features: Tensor = deep if self.fusion is None else self.fusion(deep)
         return features
 
+    def deep(self, images: Tensor) -> Tensor:
+        """Return the backbone's last feature map of (N, 3, H, W) images in [-1, 1]."""
+        maps = self._backbone_features(images)
+        last: Tensor = maps if isinstance(maps, Tensor) else maps[-1]
+        return last
+
     def _backbone_features(self, images: Tensor) -> Any:
         """Return the backbone's feature map, or its maps, the finest first."""
-        height, width = self._padded_size(images)
+        height, width = self.padded_size(images)
         return self.backbone(self.normalise(pad_to(images, height, width)))
 
-    def _padded_size(self, images: Tensor) -> tuple[int, int]:
+    def padded_size(self, images: Tensor) -> tuple[int, int]:
+        """Return the height and width that images are padded to for the backbone."""
         # One feature pixel has no batch statistics: a tiny image is padded until every layer has several.
         smallest, multiple = 2 * self.backbone.output_stride + 1, self.backbone.multiple
         height, width = (-(-max(side, smallest) // multiple) * multiple for side in images.shape[-2:])
@@ -146,20 +153,45 @@ class Segmenter(nn.Module):
         return self.mean.flip(0) if self.backbone.normalisation.bgr else self.mean
 
     def parameter_groups(
-        self, lr: float, *, head_lr_mult: float = 10.0, backbone_lr_mult: float = 1.0
+        self,
+        lr: float,
+        *,
+        head_lr_mult: float = 10.0,
+        backbone_lr_mult: float = 1.0,
+        norm_weight_decay: float | None = None,
     ) -> list[dict[str, Any]]:
         """Return the optimizer's groups `backbone` and `heads` (C and ACM): every trainable parameter exactly once.
 
         The lineage lists most backbone parameters three times, which steps them three times: `backbone_lr_mult=3`
         is what it does, 1 what it says.
+
+        Args:
+            norm_weight_decay: of the backbone's norms, a group `norms` of their own; None keeps them with the backbone.
         """
         heads = [p for name, p in self.named_parameters() if not name.startswith("backbone.")]
-        groups = [("backbone", list(self.backbone.parameters()), backbone_lr_mult), ("heads", heads, head_lr_mult)]
-        return [
+        apart = set() if norm_weight_decay is None else _of_norms(self.backbone)
+        body = [p for p in self.backbone.parameters() if p not in apart]
+        norms = [p for p in self.backbone.parameters() if p in apart]
+        groups = [
+            ("backbone", body, backbone_lr_mult),
+            ("norms", norms, backbone_lr_mult),
+            ("heads", heads, head_lr_mult),
+        ]
+        found: list[dict[str, Any]] = [
             {"name": name, "params": trainable, "lr": lr * factor}
             for name, parameters, factor in groups
             if (trainable := [p for p in parameters if p.requires_grad])
         ]
+        for group in found:
+            if group["name"] == "norms":
+                group["weight_decay"] = norm_weight_decay
+        return found
+
+
+def _of_norms(module: nn.Module) -> set[nn.Parameter]:
+    """Return the parameters of normalisation layers."""
+    kinds = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+    return {p for layer in module.modules() if isinstance(layer, kinds) for p in layer.parameters(recurse=False)}
 
 
 def _resize(logits: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -117,6 +117,8 @@ PAPER: tuple[Statement, ...] = (
     Statement("*.augment.crop", None, "whole images", "lineage"),
     Statement("*.augment.jitter", 0, "no colour change", "lineage"),
     Statement("*.augment.blur", 0, "no blur", "lineage"),
+    Statement("*.augment.max_share", 1, "crops are taken as they are drawn", "lineage"),
+    Statement("*.norm_weight_decay", None, "a weight decay of 5e-4, of all parameters", "paper"),
     Statement("self_train.lambda_adv", 0, "eq. 9: the pseudo labels alone", "paper"),
     Statement("self_train.lambda_kld", 0, "eq. 9 has no regulariser", "paper"),
     Statement("self_train.lambda_entropy", 0, "eq. 9 has no regulariser", "paper"),

@@ -11,6 +11,8 @@ from cirn_dist.files import file_sha256
 from cirn_dist.resources import inside
 
 IMPORTED = "imported"  # the name of a parent that is no stage: a file of weights
+FEATURES = "initial features"  # of another: the weights whose features a stage stays near to
+FILES = (IMPORTED, FEATURES)
 
 
 def parent_records(run: Path, parents: Mapping[str, str]) -> dict[str, dict[str, str]]:

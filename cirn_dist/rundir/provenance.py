@@ -19,7 +19,7 @@ from cirn_dist.data.shards.shardset import INDEX, ShardSet, packed_at
 from cirn_dist.errors import CirnError
 from cirn_dist.rundir.made import Made, read_made
 from cirn_dist.rundir.overrides import Override, overrides
-from cirn_dist.rundir.parents import IMPORTED
+from cirn_dist.rundir.parents import FILES
 from cirn_dist.rundir.settings import CONFIG, assert_run
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -135,7 +135,7 @@ class _Provenance:
     def _parent(self, name: str, record: dict[str, str]) -> Node:
         """Return the checkpoint or file of weights that a stage started from."""
         wanted = record["fingerprint"]
-        if name == IMPORTED:
+        if name in FILES:
             return Node("weights", record["path"], "imported", wanted)
         there = self.checkpoint(name)
         if there is not None and there.fingerprint == wanted:

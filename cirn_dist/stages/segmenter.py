@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from cirn_dist.checkpoint.state import load_component
 from cirn_dist.choices import Optimizer
-from cirn_dist.config.schema import Augment, Config, SegmenterTraining
+from cirn_dist.config.schema import Augment, Config, RareClassSampling, SegmenterTraining
+from cirn_dist.data.loading.rare import RareClasses
 from cirn_dist.data.loading.stream import Stream
 from cirn_dist.data.loading.transforms import SegmentationTransform
+from cirn_dist.data.shards.class_counts import Counts, class_counts
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.backends import build_player
 from cirn_dist.engine.players import Player
@@ -91,7 +95,10 @@ def segmenter_player(
     """
     segmenter.train()
     groups = segmenter.parameter_groups(
-        settings.lr, head_lr_mult=settings.head_lr_mult, backbone_lr_mult=settings.backbone_lr_mult
+        settings.lr,
+        head_lr_mult=settings.head_lr_mult,
+        backbone_lr_mult=settings.backbone_lr_mult,
+        norm_weight_decay=settings.norm_weight_decay,
     )
 
     def optimizer() -> torch.optim.Optimizer:
@@ -129,16 +136,48 @@ def scaling(config: Config, optimizer: Optimizer, iterations: int) -> Callable[[
 
 
 def stream(
-    run: Run, shards: ShardSet, augment: Augment, domain: str, *, width: int | None = None, outside: bool = False
+    run: Run,
+    shards: ShardSet,
+    augment: Augment,
+    domain: str,
+    *,
+    width: int | None = None,
+    outside: bool = False,
+    rare: RareClassSampling | None = None,
 ) -> Stream:
     """Return a domain's endless stream; its order and augmentation depend on the run's seed and the domain alone.
 
     Args:
         width: the images are scaled to it first; None keeps them as they are packed.
         outside: unlabelled images get a label that is 255 where a crop goes over their border.
+        rare: how labelled images are drawn by their classes, if they are.
+
+    Raises:
+        DataError: the classes of the set's samples were not counted.
+        ConfigError: an image with enough pixels of a class there is none.
     """
     table = relabelling(run, shards, domain)
     relabel = None if table is None else table.tobytes()
-    transform = SegmentationTransform(**augment.model_dump(), width=width, relabel=relabel, outside=outside)
-    data = run.config.data
-    return Stream(shards, transform, seed=run.config.seed, name=domain, window=data.window, max_bad=data.max_bad)
+    data, seed = run.config.data, run.config.seed
+    by_class, enough = None, 0
+    if rare is not None and rare.temperature is not None:
+        counts, least = _in_the_runs_classes(class_counts(shards), table, run.labels.num_classes), rare.min_pixels
+        by_class = RareClasses(
+            counts, run.labels.classes, temperature=rare.temperature, min_pixels=least, seed=seed, name=domain
+        )
+        enough = int(least * rare.min_crop_ratio)
+    transform = SegmentationTransform(
+        **augment.model_dump(), width=width, relabel=relabel, outside=outside, enough=enough
+    )
+    return Stream(shards, transform, seed=seed, name=domain, window=data.window, max_bad=data.max_bad, rare=by_class)
+
+
+def _in_the_runs_classes(counts: Counts, table: npt.NDArray[np.uint8] | None, classes: int) -> Counts:
+    """Return the pixels of the run's classes in each sample, (samples, classes), from those of the set's."""
+    if table is None:
+        return counts
+    found = np.zeros((len(counts), classes), np.uint32)
+    for theirs in range(counts.shape[1]):
+        if table[theirs] < classes:
+            found[:, table[theirs]] += counts[:, theirs]
+    return found

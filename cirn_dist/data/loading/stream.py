@@ -12,6 +12,7 @@ import torch
 
 from cirn_dist.data.loading.order import Order
 from cirn_dist.data.loading.plan import Plan
+from cirn_dist.data.loading.rare import RareClasses
 from cirn_dist.data.loading.transforms import Tensors, Transform
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.data.workers.feed import Feed
@@ -42,15 +43,25 @@ class Stream:
         name: of the stream, so that two streams over one set differ.
         window: shards pooled by the order.
         max_bad: more bad samples than this end the run.
+        rare: draws the samples by their classes, in place of the order.
     """
 
     def __init__(
-        self, shards: ShardSet, transform: Transform, *, seed: int, name: str, window: int = 16, max_bad: int = 10
+        self,
+        shards: ShardSet,
+        transform: Transform,
+        *,
+        seed: int,
+        name: str,
+        window: int = 16,
+        max_bad: int = 10,
+        rare: RareClasses | None = None,
     ) -> None:
         if not len(shards):
             raise DataError("the shard set is empty", where=shards.path)
         self.shards, self.transform, self.seed, self.name, self.max_bad = shards, transform, seed, name, max_bad
         self.order = Order(shards.shard_sizes, derive(seed, name, "order"), window)
+        self.rare = rare
         self._bad: set[int] = set()
 
     @property
@@ -71,10 +82,11 @@ class Stream:
     def draw(self, k: int) -> Drawn:
         """Return the transform's output and k, or no sample where `count` will find too many bad ones."""
         bad: dict[int, CorruptSample] = {}
-        i, attempt = self.order.index(k), 0
+        i, wanted = (self.order.index(k), None) if self.rare is None else self.rare.draw(k)
+        attempt = 0
         while True:
             try:
-                return Drawn({**self._augmented(i, k), "k": k}, bad)
+                return Drawn({**self._augmented(i, k, wanted), "k": k}, bad)
             except CorruptSample as error:
                 bad[i] = error
             if len(bad) > self.max_bad or len(bad) == len(self.shards):
@@ -82,10 +94,10 @@ class Stream:
             attempt += 1
             i = derive(self.seed, self.name, "replacement", k, attempt) % len(self.shards)
 
-    def _augmented(self, i: int, k: int) -> Tensors:
+    def _augmented(self, i: int, k: int, wanted: int | None) -> Tensors:
         sample = self.shards.read(i)
         try:
-            return self.transform(sample, uniforms(self.transform.draws, self.seed, self.name, k))
+            return self.transform(sample, uniforms(self.transform.draws, self.seed, self.name, k), wanted)
         except CorruptSample as error:
             raise self.shards.corrupt(i, error.what, str(error.where or "")) from error
 

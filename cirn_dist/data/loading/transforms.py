@@ -27,6 +27,7 @@ _JPEG = b"\xff\xd8"
 Draws = npt.NDArray[np.float64]
 Tensors = dict[str, Any]
 _MIRROR, _SCALE, _LEFT, _TOP, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _BLUR, _RADIUS = range(10)
+_TRIES = 10  # of a crop that is drawn anew
 _GREY = np.array([0.299, 0.587, 0.114])
 
 
@@ -38,8 +39,12 @@ class Transform(Protocol):
         """How many numbers a sample needs."""
         ...
 
-    def __call__(self, sample: Sample, draws: Draws) -> Tensors:
-        """Decode and augment; `draws` are the sample's own numbers in [0, 1), shape (self.draws,)."""
+    def __call__(self, sample: Sample, draws: Draws, wanted: int | None = None) -> Tensors:
+        """Decode and augment; `draws` are the sample's own numbers in [0, 1), shape (self.draws,).
+
+        Args:
+            wanted: the class the sample was drawn for, where it was.
+        """
         ...
 
 
@@ -80,6 +85,8 @@ class SegmentationTransform:
         width: every image is scaled to it first, its height in proportion; None keeps its size.
         relabel: 256 bytes, the train id each label becomes; None keeps them.
         outside: give an image without a label one that is 0 within it and 255 in what a crop has outside.
+        max_share: a crop is drawn anew, up to ten times, until no class fills this share of it.
+        enough: and until it has more than so many pixels of the class the sample was drawn for.
     """
 
     crop: tuple[int, int] | None = None
@@ -90,15 +97,28 @@ class SegmentationTransform:
     width: int | None = None
     relabel: bytes | None = None
     outside: bool = False
-    draws: int = 10
+    max_share: float = 1.0
+    enough: int = 0
 
-    def __call__(self, sample: Sample, draws: Draws) -> Tensors:
+    @property
+    def draws(self) -> int:
+        """How many numbers a sample needs: two more for every crop that may be drawn anew."""
+        return _RADIUS + 1 + (2 * (_TRIES - 1) if self._choosy else 0)
+
+    @property
+    def _choosy(self) -> bool:
+        return self.crop is not None and (self.max_share < 1 or self.enough > 0)
+
+    def __call__(self, sample: Sample, draws: Draws, wanted: int | None = None) -> Tensors:
         """Return {"image": uint8 (3, H, W)} and, where the sample has one, {"label": uint8 (H, W)}.
 
         Where the image alone may be scaled, {"size": (H, W)} is the label's, or the image's before: what predictions
         are brought to.
         The image lies in memory as it was decoded, pixel by pixel (channels last): networks take it so.
         Labels are widened to int64 on the device: eight times less to move.
+
+        Args:
+            wanted: the class the sample was drawn for.
 
         Raises:
             CorruptSample: an image or label that cannot be decoded, or a label of another size; names the field.
@@ -114,7 +134,7 @@ class SegmentationTransform:
         fit = self.width / pixels.shape[1] if self.width is not None else 1.0
         pixels, label = self._scale(pixels, label, fit * self.scales[int(draws[_SCALE] * len(self.scales))])
         if self.crop is not None:
-            box = _box((pixels.shape[1], pixels.shape[0]), self.crop, draws)
+            box = self._crop_box((pixels.shape[1], pixels.shape[0]), label, draws, wanted)
             pixels, label = _window(pixels, box, 0), _window(label, box, IGNORE) if label is not None else None
         tensors: Tensors = {"image": torch.from_numpy(pixels).permute(2, 0, 1)}
         if label is not None:
@@ -149,6 +169,25 @@ class SegmentationTransform:
                 f"{told}: packed at their own size, labels are for scoring, or for training without a crop"
             )
         assert_fits(pixels.shape, label.shape, kept)
+
+    def _crop_box(
+        self, size: tuple[int, int], label: UInt8Array | None, draws: Draws, wanted: int | None
+    ) -> tuple[int, int, int, int]:
+        """Place the crop: where it was drawn, or the first of ten places whose label will do, or the last."""
+        assert self.crop is not None
+        box = _box(size, self.crop, draws[_LEFT : _TOP + 1])
+        if label is None or not self._choosy:
+            return box
+        for attempt in range(_TRIES):
+            if attempt:
+                first = _RADIUS + 1 + 2 * (attempt - 1)
+                box = _box(size, self.crop, draws[first : first + 2])
+            pixels = np.bincount(_window(label, box, IGNORE).ravel(), minlength=256)
+            labelled = int(pixels[:IGNORE].sum())
+            alone = pixels[:IGNORE].max() >= self.max_share * max(1, labelled) if self.max_share < 1 else False
+            if not alone and (wanted is None or pixels[wanted] > self.enough):
+                break
+        return box
 
     def _recolour(self, image: Image.Image, draws: Draws) -> Image.Image:
         if self.jitter:
@@ -192,10 +231,10 @@ def colour_matrix(
     return tuple(float(value) for row in np.column_stack([linear, np.full(3, offset)]) for value in row)
 
 
-def _box(size: tuple[int, int], crop: tuple[int, int], draws: Draws) -> tuple[int, int, int, int]:
+def _box(size: tuple[int, int], crop: tuple[int, int], drawn: Draws) -> tuple[int, int, int, int]:
     """Place a crop anywhere inside a longer side, centred over a shorter one: left, top, right, bottom."""
     places = []
-    for length, window, draw in zip(size, crop, draws[_LEFT : _TOP + 1], strict=True):
+    for length, window, draw in zip(size, crop, drawn, strict=True):
         spare = length - window
         places.append(int(draw * (spare + 1)) if spare >= 0 else spare // 2)
     return places[0], places[1], places[0] + crop[0], places[1] + crop[1]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cirn_dist.data.labels import LabelSpace
+from cirn_dist.data.shards.class_counts import counts_name
 from cirn_dist.data.shards.shardset import FORMAT, INDEX, ShardSet, index_name, space_to_json
 from cirn_dist.data.shards.stats import Stats, total
 from cirn_dist.errors import DataError
@@ -78,6 +79,7 @@ def finish(
         if not record["samples"]:
             (folder / record["name"]).unlink()
             (folder / index_name(record["name"])).unlink()
+            (folder / counts_name(record["name"])).unlink(missing_ok=True)
     return ShardSet.open(folder)
 
 

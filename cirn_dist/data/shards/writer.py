@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import webdataset
 
+from cirn_dist.data.shards.class_counts import write_counts
 from cirn_dist.data.shards.records import Record, finish, finished
 from cirn_dist.data.shards.samples import Entry, LeftOut, entry
 from cirn_dist.data.shards.shardset import INDEX, Sample, index_name
@@ -59,6 +60,8 @@ def write_shard(
         size, sha256 = written.stat().st_size, file_sha256(written)
     with atomic(folder / index_name(tar.name)) as file:
         np.save(file, places, allow_pickle=False)
+    if any(part.class_pixels for part in parts):
+        write_counts(folder, tar.name, [part.class_pixels or (0,) * 256 for part in parts])
     record: Record = {
         "name": tar.name,
         "samples": len(places),

@@ -1,4 +1,4 @@
-"""Stage 3 with a teacher: target images are labelled as they come, and mixed with labelled ones (DACS, MIC).
+"""Stage 3 with a teacher: target images are labelled as they come, and mixed with labelled ones (DACS, DAFormer, MIC).
 
 DACS (Tranheden et al. 2021) trains so from ImageNet on the source. Here the stage may go on from any other, on the CIR
 as on the source, and MIC's masked target images (Hoyer et al. 2023) are one more term.
@@ -18,6 +18,7 @@ from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Losses, Pass, StepResult
 from cirn_dist.stages.evaluate.validation import validation
 from cirn_dist.stages.segmenter import initial_segmenter, predicted, segmenter_player, stream
+from cirn_dist.stages.self_train.features import initial_features
 from cirn_dist.stages.self_train.mixing import Mixed, class_draws, mix, pasted
 from cirn_dist.stages.self_train.strong import mask_draws, masked, strongly_augmented
 from cirn_dist.stages.self_train.teacher import Labelled, follow, kept, label, teacher_of
@@ -37,6 +38,7 @@ def online_self_training(
     student, parents = initial_segmenter(run, settings.init, with_acm=run.config.model.with_acm)
     player = segmenter_player(run, student, settings, untrained={"teacher": teacher_of(student)})
     teacher = player.raw("teacher")
+    near = initial_features(run, parents) if online.feature_distance.weight else None
     turns = ["segmenter"] * ((settings.source_weight > 0) + 1 + (online.mask_weight > 0))
 
     def step(batch: Batch, iteration: int) -> Iterator[Pass]:
@@ -47,8 +49,11 @@ def online_self_training(
         if settings.source_weight > 0:
             on_s = predicted(player, source)
             seg = losses.supervision(on_s, source["label"], focal_gamma=settings.focal_gamma)
+            terms = {"seg": settings.source_weight * seg}
+            if near is not None:
+                terms["features"] = near(on_s, source)
             del on_s
-            yield Pass({"seg": settings.source_weight * seg})
+            yield Pass(terms)
 
         # The teacher on target images as they are; the student on mixtures, their colours changed.
         by_teacher = label(teacher, target, online.threshold)
@@ -90,7 +95,7 @@ def online_self_training(
         turns=turns,
         passes=step,
         streams={
-            "source": stream(run, intermediate, settings.augment, "source"),
+            "source": stream(run, intermediate, settings.augment, "source", rare=online.rare_classes),
             "target": stream(run, target, settings.augment, "target", outside=True),
         },
         parents=parents,
