@@ -370,6 +370,19 @@ class Guidance(Section):
     threshold: float = Field(0.95, ge=0, le=1)
 
 
+class Auxiliary(Section):
+    """A second classifier on the features before the last ones, in training alone (AdaptSegNet, ADVENT)."""
+
+    lambda_seg: float = Field(0.0, ge=0, description="of its cross-entropy on the labelled images: 0.1")
+    lambda_adv: float = Field(0.0, ge=0, description="against a discriminator of its own: 0.0002")
+    lambda_entropy: float = Field(0.0, ge=0, description="of the target's entropy there: 0.0002")
+
+    @property
+    def used(self) -> bool:
+        """Whether there is one."""
+        return any((self.lambda_seg, self.lambda_adv, self.lambda_entropy))
+
+
 class Adapt(SegmenterTraining):
     """Stage 2: adversarial adaptation, weighted pixel by pixel; and the terms of other methods."""
 
@@ -387,6 +400,7 @@ class Adapt(SegmenterTraining):
     max_square: MaxSquare = MaxSquare()
     robust_entropy: RobustEntropy = RobustEntropy()
     guidance: Guidance = Guidance()
+    auxiliary: Auxiliary = Auxiliary()
     lambda_cos: float = Field(40.0, ge=0)
     epsilon: float = Field(0.4, ge=0)
     lambda_weight: float = Field(0.02, ge=0, description="weight discrepancy; CLAN's 0.01 times its hidden 2")
@@ -543,6 +557,12 @@ class Config(Section):
             raise ValueError(
                 "adapt.coarse has no pixels for the weights by C's and ACM's distance: set model.with_acm to false"
             )
+        if settings.auxiliary.lambda_seg and not (settings.auxiliary.lambda_adv or settings.auxiliary.lambda_entropy):
+            raise ValueError(
+                "adapt.auxiliary.lambda_seg alone adapts nothing: give lambda_adv or lambda_entropy as well"
+            )
+        if settings.auxiliary.lambda_adv and not settings.lambda_adv:
+            raise ValueError("adapt.auxiliary.lambda_adv is beside adapt.lambda_adv, which is 0")
         terms = [settings.lambda_adv, settings.lambda_entropy, settings.max_square.weight]
         terms += [settings.robust_entropy.weight, settings.guidance.weight, settings.lambda_weight if acm else 0]
         if not any(terms):

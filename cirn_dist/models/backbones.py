@@ -47,7 +47,10 @@ class Backbone(nn.Sequential):
         normalisation: what the weights expect of their input.
         channels: of every map, where it returns several for a head that joins them.
         multiple: what an image's sides must be multiples of; it is padded to them.
+        middle: the layer before the last features' and its channels, for an auxiliary classifier; None: there is none.
     """
+
+    middle: tuple[str, int] | None = None
 
     def __init__(
         self,
@@ -63,6 +66,17 @@ class Backbone(nn.Sequential):
         self.out_channels = out_channels
         self.output_stride = output_stride
         self.normalisation = normalisation
+
+    def with_middle(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of the layer `middle`, and the last ones."""
+        assert self.middle is not None
+        seen: list[Tensor] = []
+        hook = self.get_submodule(self.middle[0]).register_forward_hook(lambda _, __, found: seen.append(found))
+        try:
+            last: Tensor = self(images)
+        finally:
+            hook.remove()
+        return seen[0], last
 
 
 def build_backbone(
@@ -125,7 +139,9 @@ def _resnet(name: str) -> Backbone:
     _dilate(net.get_submodule("layer4"), before=2, after=4)
     out_channels = int(net.get_submodule("fc").in_features)  # type: ignore[arg-type]
     layers = OrderedDict((key, layer) for key, layer in net.named_children() if key not in ("avgpool", "fc"))
-    return Backbone(layers, out_channels, 8, CAFFE if caffe else IMAGENET)
+    backbone = Backbone(layers, out_channels, 8, CAFFE if caffe else IMAGENET)
+    backbone.middle = ("layer3", out_channels // 2)
+    return backbone
 
 
 def _mobilenet() -> Backbone:
@@ -135,7 +151,9 @@ def _mobilenet() -> Backbone:
         _dilate(block, before=1, after=2)
     for block in blocks[14:]:
         _dilate(block, before=2, after=4)
-    return Backbone(OrderedDict(features=nn.Sequential(*blocks)), 320, 8, IMAGENET)
+    backbone = Backbone(OrderedDict(features=nn.Sequential(*blocks)), 320, 8, IMAGENET)
+    backbone.middle = ("features.13", 96)
+    return backbone
 
 
 def _dilate(layer: nn.Module, *, before: int, after: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cirn_dist.errors import ConfigError
 from cirn_dist.models.acm import ACM
 from cirn_dist.models.backbones import Backbone
 from cirn_dist.models.classifier import Classifier
@@ -24,7 +25,8 @@ class SegOutput(NamedTuple):
     """Logits of C and of ACM (None without one), each (N, num_classes, H, W) float32 at the input's size.
 
     `gates` are ACM's attention maps (N, K, h, w), detached: for logging and drawing. `lowres` are the summed logits
-    before they are upsampled, (N, num_classes, h, w); `deep` is the backbone's last feature map.
+    before they are upsampled, (N, num_classes, h, w); `deep` is the backbone's last feature map; `aux` the logits
+    of the auxiliary classifier, in training, where there is one.
     """
 
     p1: Tensor
@@ -32,6 +34,7 @@ class SegOutput(NamedTuple):
     gates: Tensor | None = None
     lowres: Tensor | None = None
     deep: Tensor | None = None
+    aux: Tensor | None = None
 
     @property
     def small(self) -> Tensor:
@@ -85,11 +88,23 @@ class Segmenter(nn.Module):
         channels = backbone.out_channels if fusion is None else fusion.out_channels
         self.classifier = Classifier(channels, num_classes, dilations)
         self.acm = acm
+        self.auxiliary: Classifier | None = None
         normalisation = backbone.normalisation
         self.register_buffer("mean", torch.tensor(normalisation.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(normalisation.std).view(3, 1, 1), persistent=False)
         if freeze_affine:
             freeze_norm_affine(backbone)
+
+    def add_auxiliary(self, dilations: Sequence[int]) -> None:
+        """Give the backbone's middle layer a classifier, for training alone.
+
+        Raises:
+            ConfigError: the backbone has no such layer.
+        """
+        if self.backbone.middle is None:
+            fix = "take a ResNet or mobilenet_v2, or set adapt.auxiliary to 0"
+            raise ConfigError("the backbone has no layer for it", where="adapt.auxiliary", fix=fix)
+        self.auxiliary = Classifier(self.backbone.middle[1], len(self.classifier.bias()), dilations)
 
     def forward(self, images: Tensor, size: tuple[int, int] | None = None) -> SegOutput:
         """Return the logits of (N, 3, H, W) RGB images in [-1, 1]; any size from 1x1 up.
@@ -98,16 +113,23 @@ class Segmenter(nn.Module):
             size: height and width of the logits; the images' own by default. CLAN scales an image at random and
                 brings its logits to the label's size.
         """
-        deep = self._backbone_features(images)
+        aux: Tensor | None = None
+        if self.auxiliary is not None and self.training:
+            middle, deep = self.backbone.with_middle(self._padded(images))
+            aux = self._upsample(self.auxiliary(middle), images, size)
+        else:
+            deep = self._backbone_features(images)
         features = deep if self.fusion is None else self.fusion(deep)
         last = deep if isinstance(deep, Tensor) else deep[-1]
         first = self.classifier(features)
         p1 = self._upsample(first, images, size)
         if self.acm is None:
-            return SegOutput(p1, None, None, first, last)
+            return SegOutput(p1, None, None, first, last, aux)
         gates = self.acm.gates(features)
         second = self.acm(features, gates)
-        return SegOutput(p1, self._upsample(second, images, size), gates.detach(), wide(first) + wide(second), last)
+        return SegOutput(
+            p1, self._upsample(second, images, size), gates.detach(), wide(first) + wide(second), last, aux
+        )
 
     def _upsample(self, logits: Tensor, images: Tensor, size: tuple[int, int] | None) -> Tensor:
         own, padded = tuple(images.shape[-2:]), self.padded_size(images)
@@ -131,8 +153,11 @@ class Segmenter(nn.Module):
 
     def _backbone_features(self, images: Tensor) -> Any:
         """Return the backbone's feature map, or its maps, the finest first."""
+        return self.backbone(self._padded(images))
+
+    def _padded(self, images: Tensor) -> Tensor:
         height, width = self.padded_size(images)
-        return self.backbone(self.normalise(pad_to(images, height, width)))
+        return self.normalise(pad_to(images, height, width))
 
     def padded_size(self, images: Tensor) -> tuple[int, int]:
         """Return the height and width that images are padded to for the backbone."""

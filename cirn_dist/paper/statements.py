@@ -128,6 +128,7 @@ PAPER: tuple[Statement, ...] = (
     Statement("adapt.coarse", False, "eq. 7 weights pixels; CLAN upsamples D's logits to them", "lineage"),
     Statement("adapt.halve_d", False, "CLAN's D loss is whole", "lineage"),
     Statement("adapt.lambda_entropy", 0, "eq. 8 has no entropy term", "paper"),
+    Statement("adapt.auxiliary.*", 0, "C and ACM on the last features alone", "paper"),
     Statement("adapt.*.weight", 0, "eq. 8 has no other term on the target", "paper"),
     Statement("adapt.lambda_cos", 40, "lambda_cos = 40", "paper"),
     Statement("adapt.epsilon", 0.4, "epsilon = 0.4", "paper"),

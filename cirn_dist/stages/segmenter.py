@@ -25,6 +25,7 @@ from cirn_dist.inference.network import load_given, segmenter_of, trained
 from cirn_dist.models.deeplab import Segmenter, SegOutput
 from cirn_dist.rundir.parents import IMPORTED
 from cirn_dist.schedule import lr_factor, poly, ramped, warmup
+from cirn_dist.seeds import derive
 from cirn_dist.stages.images import relabelling
 
 
@@ -77,6 +78,21 @@ def initial_segmenter(
         for head in segmenter.acm.classifiers:
             head.load_state_dict(segmenter.classifier.state_dict())
     return segmenter, {init: str(parent.path.relative_to(run.folder))}
+
+
+def add_auxiliary(run: Run, segmenter: Segmenter, goes_on: str | None = None) -> None:
+    """Give a segmenter an auxiliary classifier, its random weights a function of the run's seed.
+
+    Args:
+        goes_on: the finished stage whose own it is to have.
+
+    Raises:
+        ConfigError: the backbone has no layer for it.
+    """
+    torch.manual_seed(derive(run.config.seed, "auxiliary"))
+    segmenter.add_auxiliary(run.config.model.dilations)
+    if goes_on is not None:
+        load_component(segmenter, run.finished(goes_on), "segmenter", only=("auxiliary.",))
 
 
 def predicted(player: Player, images: Batch) -> SegOutput:

@@ -17,15 +17,16 @@ import torch
 from conftest import ROOT, Command
 from stagerun import settings, stage_run
 
-from cirn_dist.chain import stage_titles, table_rows
+from cirn_dist.chain import adapt_control, stage_titles, table_rows
 from cirn_dist.config.load import load
 from cirn_dist.config.schema import flatten
-from cirn_dist.engine.loop import Training
+from cirn_dist.engine.loop import Training, fit
 from cirn_dist.errors import ConfigError
 from cirn_dist.paper.statements import judge
 from cirn_dist.paper.sweep import points
 from cirn_dist.stages.adapt.train import adaptation
 from cirn_dist.stages.domains import open_domains
+from cirn_dist.stages.segmenter import load_segmenter
 
 Array = npt.NDArray[np.float64]
 METHODS = sorted(file.stem for file in (ROOT / "configs/methods").glob("*.yaml") if file.stem != "lineage")
@@ -61,8 +62,12 @@ class Step:
         self.labels = torch.randint(0, 11, (1, 40, 48), generator=generator)
         self.labels[:, :9] = 255
         with torch.no_grad():
-            (self.s,), (self.t,) = ([z.numpy() for z in self.segmenter(x).heads] for x in (self.image, self.other))
-            self.low = self.segmenter(self.other).small.numpy()
+            on_s, on_t = (self.segmenter(x) for x in (self.image, self.other))
+        self.s, self.t, self.low = on_s.p1.numpy(), on_t.p1.numpy(), on_t.small.numpy()
+        if self.segmenter.auxiliary is not None:
+            assert on_s.aux is not None
+            assert on_t.aux is not None
+            self.aux_s, self.aux_t = on_s.aux.numpy(), on_t.aux.numpy()
 
     def paid(self, iteration: int = 0) -> dict[str, float]:
         part = {"k": torch.tensor([0])}
@@ -71,14 +76,16 @@ class Step:
             passes = self.training.passes(batch, iteration)
             return {name: value.item() for one in passes for name, value in one.losses.items()}
 
-    def d(self, maps: Array) -> Array:
+    def d(self, maps: Array, name: str = "discriminator") -> Array:
         """D's own pixels, of maps that it pads to a side of 32."""
-        net = self.training.players["discriminator"].networks["discriminator"]
+        net = self.training.players["discriminator"].networks[name]
         found: Array = net.layers(torch.from_numpy(maps)).detach().numpy()
         assert found.shape == (1, 1, 1, 1), "a 32nd of the image"
         return found
 
 
+AUX = "discriminator_aux"
+BACKBONE = dict.fromkeys(("adaptsegnet_multi", "minent_multi"), ("model.backbone=resnet18", "model.weights=null"))
 EXPECTED: dict[str, Callable[[Step], dict[str, float]]] = {
     "adaptsegnet": lambda step: {
         "adv": 0.001 * softplus(-step.d(softmax(step.t))).mean(),
@@ -91,6 +98,19 @@ EXPECTED: dict[str, Callable[[Step], dict[str, float]]] = {
     "advent": lambda step: {
         "adv": 0.001 * softplus(-step.d(information(step.t))).mean(),
         "d": 0.5 * (softplus(-step.d(information(step.s))).mean() + softplus(step.d(information(step.t))).mean()),
+    },
+    "adaptsegnet_multi": lambda step: {
+        "seg_aux": 0.1 * cross_entropy(step.aux_s, step.labels.numpy()),
+        "adv": 0.001 * softplus(-step.d(softmax(step.t))).mean(),
+        "adv_aux": 0.0002 * softplus(-step.d(softmax(step.aux_t), AUX)).mean(),
+        "d": 0.5 * (softplus(-step.d(softmax(step.s))).mean() + softplus(step.d(softmax(step.t))).mean()),
+        "d_aux": 0.5
+        * (softplus(-step.d(softmax(step.aux_s), AUX)).mean() + softplus(step.d(softmax(step.aux_t), AUX)).mean()),
+    },
+    "minent_multi": lambda step: {
+        "seg_aux": 0.1 * cross_entropy(step.aux_s, step.labels.numpy()),
+        "entropy": 0.001 * information(step.t).sum(1).mean(),
+        "entropy_aux": 0.0002 * information(step.aux_t).sum(1).mean(),
     },
     "minent": lambda step: {"entropy": 0.001 * information(step.t).sum(1).mean()},
     "maxsquare": lambda step: {"max_square": -0.1 * (softmax(step.t) ** 2).mean() / 2},
@@ -110,10 +130,35 @@ def image_wise(z: Array) -> float:
     return float(-(softmax(z)[0] ** 2 * weights).sum() / z.shape[1])
 
 
+def test_an_auxiliary_classifier_is_trained_and_not_scored(tmp_path: Path) -> None:
+    run = stage_run(tmp_path / "run", "adapt.init=pretrained", "adapt.augment.crop=[48, 40]", "adapt.iterations=4",
+                    *BACKBONE["minent_multi"], method="minent_multi")  # fmt: skip
+    domains = open_domains(run)
+    training = adaptation(run, "adapt", domains.source, domains.target, run.config.adapt)
+    segmenter = training.players["segmenter"].networks["segmenter"]
+    assert segmenter.auxiliary.branches[0].in_channels == 256
+    before = segmenter.auxiliary.branches[0].weight.detach().clone()
+    fit(training, run)
+    kept = run.finished("adapt").read("segmenter")
+    assert not torch.equal(kept["auxiliary.branches.0.weight"], before)
+    assert load_segmenter(run, "adapt").auxiliary is None
+    assert segmenter.eval()(torch.zeros(1, 3, 40, 48)).aux is None
+    goes_on = adaptation(run, "adapt_control", domains.source, domains.target, adapt_control(run.config))
+    taken = goes_on.players["segmenter"].networks["segmenter"].auxiliary.branches[0].weight
+    assert torch.equal(taken, kept["auxiliary.branches.0.weight"])
+
+
+def test_a_backbone_without_a_middle_says_so(tmp_path: Path) -> None:
+    run = stage_run(tmp_path / "run", "adapt.init=pretrained", method="advent_multi")
+    domains = open_domains(run)
+    with pytest.raises(ConfigError, match=r"adapt.auxiliary: .*no layer"):
+        adaptation(run, "adapt", domains.source, domains.target, run.config.adapt)
+
+
 @pytest.mark.parametrize("method", EXPECTED)
 def test_the_first_step_pays_what_the_method_says(method: str, tmp_path: Path) -> None:
     run = stage_run(tmp_path / "run", "engine.precision=fp64", "adapt.init=pretrained", "adapt.augment.crop=null",
-                    "model.acm.width=8", method=method)  # fmt: skip
+                    "model.acm.width=8", *BACKBONE.get(method, ()), method=method)  # fmt: skip
     domains = open_domains(run)
     step = Step(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt))
     assert step.segmenter.acm is None
@@ -176,6 +221,8 @@ def test_the_table_has_the_methods_rows(method: str, rows: list[str]) -> None:
         (["adapt.lambda_adv=0", "adapt.lambda_weight=0"], "no term"),
         (["adapt.guidance.weight=0.1", "model.with_acm=false"], "with_acm"),
         (["adapt.coarse=true"], "with_acm"),
+        (["adapt.auxiliary.lambda_seg=0.1"], "lambda_entropy"),
+        (["adapt.auxiliary.lambda_adv=0.1", "adapt.lambda_adv=0"], "auxiliary"),
         (["adapt.decay_over=4"], "decay_over"),
         (["with_adapt=false"], "init adapt"),
         (["method=''"], "method"),

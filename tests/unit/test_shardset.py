@@ -85,7 +85,8 @@ def test_the_same_samples_give_the_same_bytes(tmp_path):
         assert path.read_bytes() == (two.path / path.name).read_bytes()
     assert one.fingerprint == two.fingerprint
     assert sorted(path.name for path in one.path.iterdir()) == [
-        "index.json", "s-000000.idx.npy", "s-000000.tar", "s-000001.idx.npy", "s-000001.tar",
+        "index.json", "s-000000.classes.npy", "s-000000.idx.npy", "s-000000.tar", "s-000001.classes.npy",
+        "s-000001.idx.npy", "s-000001.tar",
     ]  # fmt: skip
 
 

@@ -24,6 +24,8 @@ from cirn_dist.stages.adapt.diagnostics import classifiers, discriminator_probab
 from cirn_dist.stages.adapt.terms import faded
 from cirn_dist.stages.segmenter import scaling
 
+Shown = dict[str, Tensor]  # D's name -> what it is shown
+
 
 class Adversary:
     """Domain discriminator D and the segmenter's adversarial loss.
@@ -35,17 +37,25 @@ class Adversary:
 
     def __init__(self, run: Run, segmenter: Segmenter, settings: Adapt, parent: str | None = None) -> None:
         self.segmenter, self.settings = segmenter, settings
-        torch.manual_seed(derive(run.config.seed, "discriminator"))
-        discriminator = PixelDiscriminator(run.labels.num_classes, settings.ndf, coarse=settings.coarse)
-        if parent is not None:
-            load_component(discriminator, run.finished(parent), "discriminator")
-        self.player = _player(run, discriminator, settings)
+        self.weight = {"discriminator": settings.lambda_adv}
+        if settings.auxiliary.lambda_adv:
+            self.weight["discriminator_aux"] = settings.auxiliary.lambda_adv
+        networks = {}
+        for name in self.weight:
+            torch.manual_seed(derive(run.config.seed, name))
+            networks[name] = PixelDiscriminator(run.labels.num_classes, settings.ndf, coarse=settings.coarse)
+            if parent is not None:
+                load_component(networks[name], run.finished(parent), name)
+        self.player = _player(run, networks, settings)
 
-    def shown(self, output: SegOutput) -> Tensor:
-        """Return what D sees of a prediction, (N, C, H, W)."""
-        if self.settings.shown == "selfinfo":
-            return losses.self_information(output.logits)
-        return probabilities(output)
+    def shown(self, output: SegOutput) -> Shown:
+        """Return what each D sees of a prediction, (N, C, H, W): the main one, and that of the auxiliary classifier."""
+        see = losses.self_information if self.settings.shown == "selfinfo" else _softmax
+        seen = {"discriminator": see(output.logits)}
+        if "discriminator_aux" in self.weight:
+            assert output.aux is not None
+            seen["discriminator_aux"] = see(output.aux)
+        return seen
 
     def weights(self, output: SegOutput, iteration: int) -> Tensor | None:
         """Return the weight of each target pixel; none during the warm-up, as in CLAN."""
@@ -54,51 +64,62 @@ class Adversary:
         lambda_cos, epsilon = self.settings.lambda_cos, self.settings.epsilon
         return losses.pixel_weights(output.p1, output.p2, lambda_cos=lambda_cos, epsilon=epsilon)
 
-    def segmenter_terms(self, prediction: Tensor, weights: Tensor | None, iteration: int) -> Losses:
-        """Return the segmenter's term: fooling D on T.
+    def segmenter_terms(self, prediction: Shown, weights: Tensor | None, iteration: int) -> Losses:
+        """Return the segmenter's terms: fooling each D on T.
 
         Args:
-            prediction: `shown` of T, (N, C, H, W).
+            prediction: `shown` of T.
             weights: of T's pixels, (N, 1, H, W), or None.
         """
-        settings = self.settings
-        adversarial = losses.adversarial_segmenter(
-            self.player.raw("discriminator")(prediction),
-            weights,
-            detach_weights=settings.detach_weight_map,
-            kind=settings.gan,
-        )
-        return {"adv": settings.lambda_adv * faded(settings, iteration) * adversarial}
+        settings, terms = self.settings, {}
+        for name, seen in prediction.items():
+            fooling = losses.adversarial_segmenter(
+                self.player.raw(name)(seen), weights, detach_weights=settings.detach_weight_map, kind=settings.gan
+            )
+            terms[name.replace("discriminator", "adv")] = self.weight[name] * faded(settings, iteration) * fooling
+        return terms
 
-    def discriminator_pass(self, p_i: Tensor, p_t: Tensor, weights: Tensor | None, on_t: SegOutput) -> Pass:
+    def discriminator_pass(self, p_i: Shown, p_t: Shown, weights: Tensor | None, on_t: SegOutput) -> Pass:
         """Return D's loss on the predictions on I and T, which get no gradient, and what is observed beside it.
 
         The authors judge convergence by D's probabilities; C and ACM should disagree less on T as training goes on.
         """
-        d_i, d_t = self.player("discriminator", p_i.detach()), self.player("discriminator", p_t.detach())
         settings = self.settings
-        loss = losses.adversarial_discriminator(d_i, d_t, weights, kind=settings.gan)
+        judged = {name: (self.player(name, p_i[name].detach()), self.player(name, p_t[name].detach())) for name in p_t}
+        terms = {}
+        for name, (d_i, d_t) in judged.items():
+            loss = losses.adversarial_discriminator(d_i, d_t, weights, kind=settings.gan)
+            terms[name.replace("discriminator", "d")] = 0.5 * loss if settings.halve_d else loss
 
         def observe() -> Losses:
-            return discriminator_probabilities(d_i, d_t, settings.gan) | classifiers(self.segmenter, on_t)
+            found = discriminator_probabilities(*judged["discriminator"], settings.gan)
+            return found | classifiers(self.segmenter, on_t)
 
-        return Pass({"d": 0.5 * loss if settings.halve_d else loss}, observe)
+        return Pass(terms, observe)
+
+
+def detached(shown: Shown) -> Shown:
+    """Return the same without gradients."""
+    return {name: seen.detach() for name, seen in shown.items()}
 
 
 def probabilities(output: SegOutput) -> Tensor:
     """Return P: the softmax of the summed logits, (N, C, H, W)."""
-    return output.logits.softmax(dim=1)
+    return _softmax(output.logits)
 
 
-def _player(run: Run, discriminator: PixelDiscriminator, settings: Adapt) -> Player:
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.softmax(dim=1)
+
+
+def _player(run: Run, discriminators: dict[str, PixelDiscriminator], settings: Adapt) -> Player:
+    parameters = [p for network in discriminators.values() for p in network.parameters()]
     images = run.config.engine.images_per_step
     scale = scaling(run.config, "adam", settings.iterations)
     return build_player(
         "discriminator",
-        {"discriminator": discriminator},
-        lambda: torch.optim.Adam(
-            discriminator.parameters(), settings.d_lr, settings.d_betas, weight_decay=settings.d_weight_decay
-        ),
+        discriminators,
+        lambda: torch.optim.Adam(parameters, settings.d_lr, settings.d_betas, weight_decay=settings.d_weight_decay),
         lambda i: scale(i) * warmup(i + images, settings.warmup) * poly(i, settings.horizon, settings.power),
         run.runtime,
     )

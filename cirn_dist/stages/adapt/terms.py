@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from cirn_dist import losses
 from cirn_dist.config.schema import Adapt
 from cirn_dist.engine.step import Losses
@@ -22,11 +24,22 @@ def weights_apart(segmenter: Segmenter, settings: Adapt, iteration: int) -> Loss
     return {"weight": settings.lambda_weight * faded(settings, iteration) * apart}
 
 
+def source_terms(on_i: SegOutput, labels: Tensor, settings: Adapt) -> Losses:
+    """Return the supervised terms: C's and ACM's (eq. 6), and the auxiliary classifier's where it has a weight."""
+    seg = losses.supervision(on_i, labels, on=settings.seg_on, focal_gamma=settings.focal_gamma)
+    if not settings.auxiliary.lambda_seg or on_i.aux is None:
+        return {"seg": seg}
+    aux = losses.segmentation(on_i.aux, labels, focal_gamma=settings.focal_gamma)
+    return {"seg": seg, "seg_aux": settings.auxiliary.lambda_seg * aux}
+
+
 def target_terms(on_t: SegOutput, settings: Adapt, iteration: int) -> Losses:
     """Return the terms on the prediction of target images that have a weight: entropy, maximum squares, guidance."""
     terms: Losses = {}
     if settings.lambda_entropy:
         terms["entropy"] = settings.lambda_entropy * losses.entropy(on_t.logits)
+    if settings.auxiliary.lambda_entropy and on_t.aux is not None:
+        terms["entropy_aux"] = settings.auxiliary.lambda_entropy * losses.entropy(on_t.aux)
     if settings.max_square.weight:
         square = losses.max_square(on_t.logits, ratio=settings.max_square.ratio)
         terms["max_square"] = settings.max_square.weight * square

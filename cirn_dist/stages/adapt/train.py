@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch import Tensor
-
-from cirn_dist import losses
 from cirn_dist.config.schema import Adapt
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Pass
-from cirn_dist.stages.adapt.adversary import Adversary
+from cirn_dist.stages.adapt.adversary import Adversary, Shown, detached
 from cirn_dist.stages.adapt.diagnostics import classifiers
-from cirn_dist.stages.adapt.terms import target_terms, weights_apart
+from cirn_dist.stages.adapt.terms import source_terms, target_terms, weights_apart
 from cirn_dist.stages.evaluate.validation import validation
-from cirn_dist.stages.segmenter import initial_segmenter, predicted, segmenter_player, stream
+from cirn_dist.stages.segmenter import add_auxiliary, initial_segmenter, predicted, segmenter_player, stream
 
 
 def adaptation(
@@ -37,19 +34,21 @@ def adaptation(
     segmenter, parents = initial_segmenter(
         run, settings.init, with_acm=run.config.model.with_acm, acm_start=settings.acm_start
     )
+    if settings.auxiliary.used:
+        add_auxiliary(run, segmenter, goes_on="adapt" if settings.init == "adapt" else None)
     player = segmenter_player(run, segmenter, settings)
     adversary = Adversary(run, segmenter, settings) if settings.lambda_adv else None
 
     def step(batch: Batch, iteration: int) -> Iterator[Pass]:
-        p_i: Tensor | None = None
+        p_i: Shown | None = None
 
         # C and ACM on I (eq. 6).
         on_i = predicted(player, batch["source"])
-        seg = losses.supervision(on_i, batch["source"]["label"], on=settings.seg_on, focal_gamma=settings.focal_gamma)
+        terms = source_terms(on_i, batch["source"]["label"], settings)
         if adversary is not None:
-            p_i = adversary.shown(on_i).detach()
+            p_i = detached(adversary.shown(on_i))
         del on_i
-        yield Pass({"seg": seg})
+        yield Pass(terms)
 
         # C and ACM on T, to fool D (eq. 7), or for what other methods ask of a prediction.
         on_t = predicted(player, batch["target"])

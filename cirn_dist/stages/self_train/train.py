@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch import Tensor
-
 from cirn_dist import losses
 from cirn_dist.chain import stage_in_round
-from cirn_dist.config.schema import Adapt
+from cirn_dist.config.schema import Adapt, Auxiliary
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Pass
-from cirn_dist.stages.adapt.adversary import Adversary
+from cirn_dist.stages.adapt.adversary import Adversary, Shown, detached
 from cirn_dist.stages.adapt.terms import weights_apart
 from cirn_dist.stages.evaluate.validation import validation
 from cirn_dist.stages.segmenter import initial_segmenter, predicted, segmenter_player, stream
@@ -46,14 +44,14 @@ def self_training(
         players["discriminator"] = adversary.player
 
     def step(batch: Batch, iteration: int) -> Iterator[Pass]:
-        p_i: Tensor | None = None
+        p_i: Shown | None = None
 
         # C and ACM on I and its own labels (BDL).
         if settings.source_weight > 0:
             on_i = predicted(player, batch["source"])
             seg = losses.supervision(on_i, batch["source"]["label"], focal_gamma=settings.focal_gamma)
             if adversary is not None:
-                p_i = adversary.shown(on_i).detach()
+                p_i = detached(adversary.shown(on_i))
             del on_i
             yield Pass({"seg": settings.source_weight * seg})
 
@@ -90,4 +88,5 @@ def self_training(
 def _adversarial(run: Run) -> Adapt:
     """Return stage 2's adversarial settings with stage 3's schedule."""
     same = ("iterations", "decay_over", "power", "warmup", "lambda_adv")
-    return run.config.adapt.model_copy(update={key: getattr(run.config.self_train, key) for key in same})
+    changed = {key: getattr(run.config.self_train, key) for key in same}
+    return run.config.adapt.model_copy(update=changed | {"auxiliary": Auxiliary()})
