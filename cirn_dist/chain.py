@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cirn_dist.config.schema import Adapt, Config, SegmenterTraining, within
+from cirn_dist.config.groups.adapt import Adapt
+from cirn_dist.config.groups.training import SegmenterTraining
+from cirn_dist.config.schema import Config, within
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from cirn_dist.chain import (
     supervised_control,
     table_rows,
 )
-from cirn_dist.config.schema import Adapt, SegmenterTraining
+from cirn_dist.config.groups.adapt import Adapt
+from cirn_dist.config.groups.training import SegmenterTraining
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.loop import Training, fit
 from cirn_dist.engine.run import Run

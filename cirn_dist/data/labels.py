@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from cirn_dist.config.schema import OwnSpace
+from cirn_dist.config.groups.data import OwnSpace
 from cirn_dist.errors import ConfigError, nearest
 
 IGNORE = 255

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from cirn_dist.config.schema import Evaluate
+from cirn_dist.config.groups.evaluate import Evaluate
 from cirn_dist.data.loading.images import read_images
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.models.deeplab import Segmenter

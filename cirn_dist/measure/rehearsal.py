@@ -21,7 +21,8 @@ from torch import nn
 
 from cirn_dist.chain import stages
 from cirn_dist.choices import Precision
-from cirn_dist.config.schema import Augment, Config, SegmenterTraining
+from cirn_dist.config.groups.training import Augment, SegmenterTraining
+from cirn_dist.config.schema import Config
 from cirn_dist.config.section import Size
 from cirn_dist.data.decode import CODECS, encode_image, encode_label
 from cirn_dist.data.labels import LabelSpace

@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cirn_dist.config.groups.data import Domain
 from cirn_dist.config.load import load
-from cirn_dist.config.schema import Config, Domain
+from cirn_dist.config.schema import Config
 from cirn_dist.data.pack.pack import pack
 from cirn_dist.errors import ConfigError, TrainingError, nearest
 from cirn_dist.measure.reading import machine

@@ -11,7 +11,9 @@ from torch import nn
 
 from cirn_dist.checkpoint.state import load_component
 from cirn_dist.choices import Optimizer
-from cirn_dist.config.schema import Augment, Config, RareClassSampling, SegmenterTraining
+from cirn_dist.config.groups.self_train import RareClassSampling
+from cirn_dist.config.groups.training import Augment, SegmenterTraining
+from cirn_dist.config.schema import Config
 from cirn_dist.data.loading.rare import RareClasses
 from cirn_dist.data.loading.stream import Stream
 from cirn_dist.data.loading.transforms import SegmentationTransform

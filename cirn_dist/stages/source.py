@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cirn_dist import losses
-from cirn_dist.config.schema import SegmenterTraining
+from cirn_dist.config.groups.training import SegmenterTraining
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run

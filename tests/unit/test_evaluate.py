@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cirn_dist.config.schema import PseudoLabel
+from cirn_dist.config.groups.self_train import PseudoLabel
 from cirn_dist.inference.iou import confusion, scores
 from cirn_dist.stages.self_train.rules import BINS, confidence_histogram, select, thresholds
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cirn_dist import load, losses
 from cirn_dist.checkpoint.store import Checkpoint, Store
-from cirn_dist.config.schema import Online
+from cirn_dist.config.groups.self_train import Online
 from cirn_dist.engine.loop import Training, fit
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import StepResult

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cirn_dist.checkpoint.store import Checkpoint
+from cirn_dist.config.groups.data import Domain
 from cirn_dist.config.load import load
-from cirn_dist.config.schema import Domain
 from cirn_dist.data.decode import encode_image, encode_label
 from cirn_dist.data.labels import label_space, mapping
 from cirn_dist.data.loading.images import label_of, read_images

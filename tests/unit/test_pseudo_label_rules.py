@@ -12,7 +12,7 @@ from stagerun import logged, settings, stage_run
 
 from cirn_dist.chain import adapt_control, stage_titles, table_rows
 from cirn_dist.checkpoint.store import Store
-from cirn_dist.config.schema import PseudoLabel
+from cirn_dist.config.groups.self_train import PseudoLabel
 from cirn_dist.engine.loop import fit
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import ConfigError

@@ -11,7 +11,7 @@ import torch
 from stagerun import stage_run
 from torch import Tensor
 
-from cirn_dist.config.schema import Translate
+from cirn_dist.config.groups.translate import Translate
 from cirn_dist.errors import CheckpointError
 from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.deeplab import Segmenter

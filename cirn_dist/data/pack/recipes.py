@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cirn_dist.choices import Appearance, Codec, LabelSize
+from cirn_dist.config.groups.data import Space
 from cirn_dist.config.problems import problems
-from cirn_dist.config.schema import Space
 from cirn_dist.config.section import Section, Size
 from cirn_dist.config.yamlfile import read_mapping
 from cirn_dist.data.labels import LabelSpace, label_space, own_space

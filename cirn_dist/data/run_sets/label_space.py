@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cirn_dist.config.schema import Config, Data, OwnSpace
+from cirn_dist.config.groups.data import Data, OwnSpace
+from cirn_dist.config.schema import Config
 from cirn_dist.data.labels import LabelSpace, known_spaces, label_space, own_space
 from cirn_dist.data.pack.recipes import load_recipe
 from cirn_dist.data.shards.shardset import ShardSet, packed_at

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cirn_dist.config.schema import Data
+from cirn_dist.config.groups.data import Data
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.run_sets.ready_packed import Role, domain_of, raw_of, recipe_of, split_of
 from cirn_dist.files import digest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from cirn_dist.config.schema import Data, Domain
+from cirn_dist.config.groups.data import Data, Domain
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.pack.recipes import Recipe, load_recipe
 from cirn_dist.data.run_sets.label_space import setting

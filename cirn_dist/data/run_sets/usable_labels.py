@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cirn_dist.config.schema import Data
+from cirn_dist.config.groups.data import Data
 from cirn_dist.data.labels import IGNORE, LabelSpace, UInt8Array, mapping
 from cirn_dist.data.run_sets.ready_packed import Role, domain_of
 from cirn_dist.data.shards.shardset import ShardSet

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cirn_dist import losses
 from cirn_dist.checkpoint.state import load_component
-from cirn_dist.config.schema import Adapt
+from cirn_dist.config.groups.adapt import Adapt
 from cirn_dist.engine.backends import build_player
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.run import Run

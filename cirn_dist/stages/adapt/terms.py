@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from cirn_dist import losses
-from cirn_dist.config.schema import Adapt
+from cirn_dist.config.groups.adapt import Adapt
 from cirn_dist.engine.step import Losses
 from cirn_dist.models.deeplab import Segmenter, SegOutput
 from cirn_dist.schedule import damping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cirn_dist.config.schema import Adapt
+from cirn_dist.config.groups.adapt import Adapt
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run

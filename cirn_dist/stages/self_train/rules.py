@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cirn_dist.config.schema import PseudoLabel
+from cirn_dist.config.groups.self_train import PseudoLabel
 from cirn_dist.data.labels import IGNORE
 
 BINS = 4096

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as image_ops
 
-from cirn_dist.config.schema import Online
+from cirn_dist.config.groups.self_train import Online
 from cirn_dist.seeds import permutation, uniforms
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cirn_dist import losses
 from cirn_dist.chain import stage_in_round
-from cirn_dist.config.schema import Adapt, Auxiliary
+from cirn_dist.config.groups.adapt import Adapt, Auxiliary
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from cirn_dist.config.schema import Translate
+from cirn_dist.config.groups.translate import Translate
 from cirn_dist.data.loading.images import batches, read_images
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cirn_dist.config.schema import Translate
+from cirn_dist.config.groups.translate import Translate
 from cirn_dist.engine.backends import build_player
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.run import Run

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cirn_dist import losses
-from cirn_dist.config.schema import Translate
+from cirn_dist.config.groups.translate import Translate
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run

@@ -1,0 +1,1 @@
+"""The groups of settings, one file each, in the order of the pipeline."""
