@@ -63,6 +63,7 @@ def write_report(run: Path) -> Path:
         translation(run),
         training.losses(logs, titles),
         training.diagnostics(logs, titles),
+        training.teachers(logs, titles),
         training.pseudo_labels(_pseudo_labels_by_round(run), results),
         sections.data(sets) if (sets := read_sets(run)) else NOTHING,
         how_made(_records(run, titles), overrides(run), titles),

@@ -47,6 +47,18 @@ def diagnostics(logs: Logs, titles: Mapping[str, str]) -> Markup:
     return section("Adversarial adaptation", text, *parts) if parts else NOTHING
 
 
+def teachers(logs: Logs, titles: Mapping[str, str]) -> Markup:
+    """Show how certain the teacher of online self-training is, which the weight of its labels follows."""
+    parts = []
+    for stage, records in logs.items():
+        observed = series((record.iteration, record.observed) for record in records)
+        if "certain" in observed:
+            chart = lines("Target pixels it is certain of, share", {"certain": observed["certain"]}, span=(0, 1))
+            parts.append(join(tag("h3", titles.get(stage, stage)), tag("div", chart, class_="curves wide")))
+    text = "The teacher labels every pixel of a target image; their weight is the share of those it is certain of."
+    return section("The teacher", text, *parts) if parts else NOTHING
+
+
 def _watched(observed: Mapping[str, Points]) -> list[Markup]:
     charts = []
     domains = {"on the CIR": "d_intermediate", "on the target": "d_target"}

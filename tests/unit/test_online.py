@@ -384,7 +384,10 @@ def test_the_run_has_the_methods_rows_and_nothing_else(walked: Path) -> None:
     assert rows[1]["teacher"] != {key: rows[1][key] for key in rows[1]["teacher"]}
     stages = {folder.parent.name for folder in walked.glob("*/checkpoints")}
     assert stages == {"source", "self_train_control", "self_train"}
-    assert "its teacher" in (walked / "report.html").read_text()
+    page = (walked / "report.html").read_text()
+    assert "its teacher" in page
+    assert "Target pixels it is certain of" in page
+    assert "masked target images" in page
 
 
 def test_either_network_predicts(walked: Path, cirn_dist: Command, tmp_path: Path) -> None:
