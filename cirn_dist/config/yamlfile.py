@@ -82,6 +82,13 @@ class _Reader(yaml.SafeLoader):
             lines[name] = line
         return node
 
+    def construct_text(self, node: yaml.ScalarNode) -> str:
+        """Read text; what no file can be called is none: half of a character's pair, or the byte 0."""
+        text: str = self.construct_scalar(node)
+        if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
+            raise yaml.MarkedYAMLError(problem="a NUL, or half a character, in text", problem_mark=node.start_mark)
+        return text
+
     def construct_bool(self, node: yaml.ScalarNode) -> bool:
         """Read true or false."""
         text = self.construct_scalar(node).lower()
@@ -119,6 +126,7 @@ for _kind, _pattern, _first in _CORE:
     _Reader.add_implicit_resolver(_tag, _words, _first)
     _Writer.add_implicit_resolver(_tag, _words, _first)
 _Writer.add_representer(str, _Writer.represent_text)
+_Reader.add_constructor("tag:yaml.org,2002:str", _Reader.construct_text)
 _Reader.add_constructor("tag:yaml.org,2002:bool", _Reader.construct_bool)
 _Reader.add_constructor("tag:yaml.org,2002:int", _Reader.construct_int)
 _Reader.add_constructor("tag:yaml.org,2002:float", _Reader.construct_float)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,12 @@ _CLASSIFIERS = {"layer5.conv2d_list.": "classifier.branches.", "layer6.conv2d_li
 
 # Where training scripts put the network's tensors beside their own state.
 _INSIDE = ("state_dict", "model_state_dict", "model", "net")
+
+# What readers raise on damaged files; torch's unpickler follows a file's instructions until they make no sense.
+_DAMAGED = (
+    SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, LookupError, ArithmeticError,
+    AttributeError, AssertionError, MemoryError, struct.error,
+)  # fmt: skip
 
 # Counters that older checkpoints lack; they only matter for a cumulative average.
 _OPTIONAL = "num_batches_tracked"
@@ -63,7 +70,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from error
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except _DAMAGED as error:
         raise _unreadable(path, error) from error
     if isinstance(state, Mapping):
         state = next((state[key] for key in _INSIDE if isinstance(state.get(key), Mapping)), state)

@@ -140,9 +140,9 @@ class ShardSet:
         shard, row = self.locate(i)
         file, places = self._open(shard)
         offset, size, crc = places[row, self._columns.index(field)].tolist()
-        data = os.pread(file, size, offset)
-        if len(data) != size:
+        if offset + size > os.fstat(file).st_size:  # cut short, or a damaged index
             raise self.corrupt(i, "the tar ends before the member does", field)
+        data = os.pread(file, size, offset)
         if zlib.crc32(data) != crc:
             raise self.corrupt(i, "the bytes differ from what was indexed (crc32)", field)
         return data
