@@ -72,6 +72,8 @@ def expanded(text: str, *, where: str) -> str:
 
     if not text:
         raise ConfigError("the path is empty", where=where, fix="write null for none")
+    if "\0" in text:
+        raise ConfigError("no path has a NUL in it", where=where)
     home = os.path.expanduser(text)
     if home == text and text.startswith("~"):
         raise ConfigError(f"no such user: {text.partition('/')[0]}", where=where, fix="./~ is a file called so")

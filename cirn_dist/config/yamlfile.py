@@ -83,10 +83,10 @@ class _Reader(yaml.SafeLoader):
         return node
 
     def construct_text(self, node: yaml.ScalarNode) -> str:
-        """Read text; what no file can be called is none: half of a character's pair, or the byte 0."""
+        """Read text; half of a pair that stands for one character is none, and cannot be written again."""
         text: str = self.construct_scalar(node)
-        if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
-            raise yaml.MarkedYAMLError(problem="a NUL, or half a character, in text", problem_mark=node.start_mark)
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise yaml.MarkedYAMLError(problem="half a character (a lone surrogate)", problem_mark=node.start_mark)
         return text
 
     def construct_bool(self, node: yaml.ScalarNode) -> bool:
