@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
+
+from cirn_dist.models import timm_backbones
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -62,8 +66,24 @@ class _Forgetting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 @contextlib.contextmanager
 def without_content() -> Iterator[None]:
     """Make every tensor one that has a shape and no content."""
-    with FakeTensorMode() as mode, torch.random.fork_rng(devices=[]), _Forgetting(mode):
+    empty_timm = mock.patch.object(timm_backbones, "create", partial(_emptied, timm_backbones.create))
+    with empty_timm, FakeTensorMode() as mode, torch.random.fork_rng(devices=[]), _Forgetting(mode):
         yield
+
+
+def _emptied(create: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Build a network of timm, which reads tensors' content while it does, and take the content away."""
+    with _disable_current_modes():
+        net = create(*given, **named)
+    for module in net.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                empty = torch.empty(parameter.shape, dtype=parameter.dtype)
+                module._parameters[name] = torch.nn.Parameter(empty, requires_grad=parameter.requires_grad)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+    return net
 
 
 @contextlib.contextmanager

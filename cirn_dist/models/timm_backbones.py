@@ -33,7 +33,7 @@ class Levels(nn.Module):
     def __init__(self, name: str, *, every: bool, drop_path: float = 0.0) -> None:
         super().__init__()
         self.name, self.every = name, every
-        self.net = _create(name, every=every, drop_path=drop_path)
+        self.net = create(name, every=every, drop_path=drop_path)
         info = self.net.feature_info
         self.channels: tuple[int, ...] = tuple(info.channels())
         self.strides: tuple[int, ...] = tuple(info.reduction())
@@ -68,7 +68,12 @@ def _timm() -> Any:
     return timm
 
 
-def _create(name: str, *, every: bool, drop_path: float) -> Any:
+def create(name: str, *, every: bool, drop_path: float) -> Any:
+    """Build timm's network that gives its feature maps, of images of any size.
+
+    Raises:
+        ConfigError: timm has no such network, or it gives none.
+    """
     timm = _timm()
     if name.partition(".")[0] not in timm.list_models():
         near = get_close_matches(name, timm.list_models(), 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from cirn_dist import losses
 from cirn_dist.config.load import load
+from cirn_dist.inference.network import segmenter_of
 from cirn_dist.measure.doctor import disk, kernels, launch, pairing, precision, shared_memory
 from cirn_dist.measure.footprint import footprints
 from cirn_dist.measure.rehearsal import rehearsals
@@ -106,6 +108,25 @@ def test_the_count_is_what_the_allocator_gives_out(stage: str, tmp_path: Path) -
     assert not counted.measured
     assert counted.activations > 2 * MIB
     assert counted.total == pytest.approx(measured, rel=0.12), (counted.total / MIB, measured / MIB)
+
+
+def test_a_teacher_and_masked_images_are_counted(tmp_path: Path) -> None:
+    online = ("self_train.method=online", "self_train.source_weight=1", "self_train.augment.crop=[48,40]")
+    (alone,) = footprints(settings(tmp_path), "fp32", only=["self_train"])
+    (taught,) = footprints(settings(tmp_path, *online), "fp32", only=["self_train"])
+    assert taught.parameters == pytest.approx(2 * alone.parameters, rel=0.01), "the teacher"
+    assert (taught.gradients, taught.optimizer) == (alone.gradients, alone.optimizer), "which is not trained"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+def test_networks_of_timm_are_counted(tmp_path: Path) -> None:
+    config = settings(tmp_path, "model.backbone=timm:pvt_v2_b0", "model.head=daformer", "model.head_width=16",
+                      "model.weights=null")  # fmt: skip
+    (found,) = footprints(config, "fp32", only=["source"])
+    network = segmenter_of(config, world=1, with_acm=False)
+    held = (*network.parameters(), *network.buffers())
+    assert found.parameters == sum(t.numel() * t.element_size() for t in held)
+    assert found.total > found.parameters + found.gradients
 
 
 def test_the_estimate_follows_the_stages_own_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Losses, Pass, StepResult
 from cirn_dist.stages.evaluate.validation import validation
-from cirn_dist.stages.segmenter import initial_segmenter, predicted, segmenter_player, stream
+from cirn_dist.stages.segmenter import build_segmenter, initial_segmenter, predicted, segmenter_player, stream
 from cirn_dist.stages.self_train.features import initial_features
 from cirn_dist.stages.self_train.mixing import Mixed, class_draws, mix, pasted
 from cirn_dist.stages.self_train.strong import mask_draws, masked, strongly_augmented
@@ -35,8 +35,10 @@ def online_self_training(
     """
     settings, seed = run.config.self_train, run.config.seed
     online, classes = settings.online, run.labels.num_classes
-    student, parents = initial_segmenter(run, settings.init, with_acm=run.config.model.with_acm)
-    player = segmenter_player(run, student, settings, untrained={"teacher": teacher_of(student)})
+    with_acm = run.config.model.with_acm
+    student, parents = initial_segmenter(run, settings.init, with_acm=with_acm)
+    apart = {"teacher": teacher_of(student, build_segmenter(run, with_acm=with_acm))}
+    player = segmenter_player(run, student, settings, untrained=apart)
     teacher = player.raw("teacher")
     near = initial_features(run, parents) if online.feature_distance.weight else None
     turns = ["segmenter"] * ((settings.source_weight > 0) + 1 + (online.mask_weight > 0))

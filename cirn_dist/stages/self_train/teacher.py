@@ -6,7 +6,6 @@ Mean teachers are Tarvainen and Valpola's (NeurIPS 2017); that one labels target
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,10 +30,14 @@ class Labelled(NamedTuple):
     weights: Tensor
 
 
-def teacher_of(student: Segmenter) -> Segmenter:
-    """Return a copy that is not trained: its norm layers see their own batches, and it drops nothing."""
-    teacher = copy.deepcopy(student).requires_grad_(False)
-    teacher.train()
+def teacher_of(student: Segmenter, alike: Segmenter) -> Segmenter:
+    """Return a copy that is not trained: its norm layers see their own batches, and it drops nothing.
+
+    Args:
+        alike: a network of the same build, which becomes the copy.
+    """
+    alike.load_state_dict(student.state_dict())
+    teacher = alike.requires_grad_(False).train()
     for module in teacher.modules():
         if isinstance(module, _DropoutNd) or type(module).__name__ == "DropPath":
             module.eval()
