@@ -18,6 +18,8 @@ from cirn_dist.config.groups.training import SegmenterTraining
 from cirn_dist.config.groups.translate import Render, Translate
 from cirn_dist.config.section import Place, Section
 
+_BEYOND = 2  # a crop's side by the largest image's
+
 
 class Config(Section):
     """A whole run."""
@@ -59,6 +61,7 @@ class Config(Section):
             raise ValueError("cir.init and adapt.init come before the adapt stage: use pretrained or source")
         if (self.translate.method == "shards") != (self.translate.shards is not None):
             raise ValueError("translate.shards is the set of translated images that translate.method=shards takes")
+        self._assert_crops()
         if self.with_adapt:
             self._assert_adapting()
         if self.with_self_train:
@@ -66,6 +69,18 @@ class Config(Section):
         if self.engine.images_per_step % self.engine.micro_batch:
             raise ValueError("engine.images_per_step must be a multiple of engine.micro_batch")
         return self
+
+    def _assert_crops(self) -> None:
+        """Refuse crops that would be border for the most part: a method's, on images of another size than its own."""
+        for stage in ("source", "cir", "adapt", "self_train"):
+            augment = getattr(self, stage).augment
+            sizes = (self.data.source.size, *(() if stage in ("source", "cir") else (self.data.target.size,)))
+            largest = [max(side) * max(augment.scales) for side in zip(*sizes, strict=True)]
+            if augment.crop is not None and any(c > _BEYOND * s for c, s in zip(augment.crop, largest, strict=True)):
+                crop, size = ("x".join(f"{side:.0f}" for side in sides) for sides in (augment.crop, largest))
+                raise ValueError(
+                    f"{stage}.augment.crop {crop} is far larger than the images, {size} at most: set one for them"
+                )
 
     def _assert_adapting(self) -> None:
         settings, acm = self.adapt, self.model.with_acm

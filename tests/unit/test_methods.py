@@ -158,7 +158,7 @@ def test_a_backbone_without_a_middle_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", EXPECTED)
 def test_the_first_step_pays_what_the_method_says(method: str, tmp_path: Path) -> None:
     run = stage_run(tmp_path / "run", "engine.precision=fp64", "adapt.init=pretrained", "adapt.augment.crop=null",
-                    "model.acm.width=8", *BACKBONE.get(method, ()), method=method)  # fmt: skip
+                    "cir.augment.crop=null", "model.acm.width=8", *BACKBONE.get(method, ()), method=method)  # fmt: skip
     domains = open_domains(run)
     step = Step(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt))
     assert step.segmenter.acm is None
@@ -169,7 +169,7 @@ def test_the_first_step_pays_what_the_method_says(method: str, tmp_path: Path) -
 
 def test_the_robust_entropy_waits(tmp_path: Path) -> None:
     run = stage_run(tmp_path / "run", "adapt.init=pretrained", "engine.precision=fp64", "adapt.augment.crop=null",
-                    "adapt.robust_entropy.after=8", method="fda")  # fmt: skip
+                    "cir.augment.crop=null", "adapt.robust_entropy.after=8", method="fda")  # fmt: skip
     domains = open_domains(run)
     step = Step(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt))
     assert step.paid(7)["robust_entropy"] == 0
@@ -226,6 +226,7 @@ def test_the_table_has_the_methods_rows(method: str, rows: list[str]) -> None:
         (["adapt.decay_over=4"], "decay_over"),
         (["with_adapt=false"], "init adapt"),
         (["method=''"], "method"),
+        (["self_train.augment.crop=[128, 128]"], "far larger than the images"),
     ],
 )
 def test_terms_that_do_not_go_together_are_refused(wrong: list[str], word: str, tmp_path: Path) -> None:
