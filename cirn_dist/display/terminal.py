@@ -12,6 +12,8 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
+from cirn_dist.errors import one_line
+
 _UNLIMITED = 10_000  # columns
 _LEAST = 24  # columns of a text that may wrap
 
@@ -42,6 +44,10 @@ class Listing(Table):
     def __init__(self, *headers: Column | str, title: str = "", ruled: bool = True, **settings: Any) -> None:
         super().__init__(*headers, box=box.SIMPLE_HEAD if ruled else None, pad_edge=False, **settings)
         self.heading = title
+
+    def add_row(self, *cells: RenderableType | None, **settings: Any) -> None:
+        """Add a row; text is shown as it is: names of files may hold line ends, markup, commands to the terminal."""
+        super().add_row(*(_plain(cell) for cell in cells), **settings)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.heading:
@@ -99,6 +105,14 @@ class Listing(Table):
                 if not isinstance(cell, str | Text) or cell:
                     block.add_row(f"  {name}:" if name else " ", cell)
             yield block
+
+
+def _plain(cell: RenderableType | None) -> RenderableType | None:
+    if isinstance(cell, str):
+        return Text("\n".join(one_line(line) for line in cell.split("\n")))
+    if isinstance(cell, Text) and not all(char.isprintable() or char == "\n" for char in cell.plain):
+        return Text("\n".join(one_line(line) for line in cell.plain.split("\n")), style=cell.style)
+    return cell
 
 
 def duration(seconds: float) -> str:

@@ -58,7 +58,7 @@ def test_settings_that_count_iterations_say_images_and_steps() -> None:
 def test_beside_the_paper_they_say_it_too() -> None:
     settings = load("demo", ["source.iterations=150"]).model_dump(mode="json")
     table = settings_table(judge(flatten(settings)))
-    values = dict(zip(table.columns[0].cells, table.columns[1].cells, strict=True))
+    values = {str(key): str(value) for key, value in zip(*(column.cells for column in table.columns[:2]), strict=True)}
     assert values["source.iterations"] == "150 images"
     assert values["adapt.warmup"] == "40 images"
     assert values["evaluate.every"] == "0"

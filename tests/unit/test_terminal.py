@@ -110,3 +110,15 @@ def test_every_table_and_every_print_goes_through_it() -> None:
             on_stderr = any(keyword.arg == "stderr" for keyword in call.keywords)
             if path.name != "terminal.py" and not on_stderr:
                 assert name not in ("Table", "Console"), f"{path}:{call.lineno}"
+
+
+def test_names_in_a_table_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Listing("Run", "Note")
+    table.add_row("a\x1b[2Jb", "[red]not markup[/red] [/]")
+    table.add_row(Text("c\x07d", style="bold"), "two\nlines")
+    show(table)
+    shown = capsys.readouterr().out
+    assert "a\\x1b[2Jb" in shown
+    assert "[red]not markup[/red] [/]" in shown
+    assert "cd" in shown
+    assert "\x1b" not in shown
