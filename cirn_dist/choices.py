@@ -25,6 +25,7 @@ SegmenterOptimizer = Literal["sgd", "adamw"]
 Optimizer = Literal["adam", SegmenterOptimizer]  # CycleGAN and the discriminators have Adam
 Init = Literal["pretrained", "source", "cir", "adapt"]  # what a stage starts from: ImageNet, or a stage before it
 CirMethod = Literal["cyclegan", "fda", "reinhard", "shards"]
+FdaWindow = Literal["symmetric", "authors"]
 Gan = Literal["lsgan", "vanilla"]
 SemanticTarget = Literal["ground_truth", "argmax", "logits"]
 Upsampling = Literal["transposed", "resize"]

@@ -156,7 +156,7 @@ NOT_OF_THE_PAPER = (
     "name", "method", "seed", "controls", "share", "with_*", "*.title", "data.packed", "data.codec", "data.shard_mb",
     "data.workers", "data.window", "data.max_bad", "data.*.raw", "data.*.score_raw", "data.*.recipe", "data.*.options*",
     "data.*.score_options*", "data.*.map_labels*", "data.source.score_split", "engine.*", "translate.shards",
-    "translate.fda_beta", "translate.checkpoint_activations",
+    "translate.fda_*", "translate.checkpoint_activations",
     "translate.panel_every", "translate.quality_images",
     "adapt.max_square.ratio", "adapt.robust_entropy.*", "adapt.guidance.threshold", "self_train.online.*",
     "model.head_width", "model.drop*", "render.*", "pseudo_label.portion_*", "pseudo_label.alpha",

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cirn_dist.choices import FdaWindow
 from cirn_dist.stages.translate.fda import swap_amplitude
 
 Array = npt.NDArray[np.float64]
@@ -57,3 +58,41 @@ def test_an_image_with_its_own_amplitudes_is_itself_and_the_input_stays() -> Non
     kept = source.clone()
     torch.testing.assert_close(swap_amplitude(source, source, 0.2), source, atol=1e-5, rtol=0)
     assert torch.equal(source, kept)
+
+
+def IMG(height: int, width: int, k: tuple[float, ...]) -> Array:
+    c, h, w = np.ogrid[:3, :height, :width]
+    return np.asarray(127.5 + 100 * np.sin(k[0] * c + k[1] * h + k[2] * w + k[3] * h * w))
+
+
+@pytest.mark.parametrize(
+    ("size", "beta", "window", "value"),
+    [((24, 32), 0.1, "symmetric", 162.427818611), ((25, 31), 0.09, "symmetric", 164.393499114),
+     ((24, 32), 0.1, "authors", 195.164074877), ((25, 31), 0.09, "authors", 197.799870015)],
+)  # fmt: skip
+def test_both_windows_are_the_authors(size: tuple[int, int], beta: float, window: FdaWindow, value: float) -> None:
+    """One pixel of the authors' own functions: their demonstration in NumPy, and their training's on torch 1.7."""
+    source, target = IMG(*size, (0.5, 0.3, 0.2, 0.01)), IMG(*size, (0.8, 0.25, 0.35, 0.02))
+    ours = [torch.from_numpy(pixels / 127.5 - 1)[None] for pixels in (source, target)]
+    found = 127.5 * (swap_amplitude(*ours, beta, window)[0].numpy() + 1)
+    assert found[1, 2, 3] == pytest.approx(value, abs=2e-3)
+    half, reach = np.fft.rfft2(source), int(min(size) * beta)
+    other = np.fft.rfft2(target)
+    rows, columns = np.arange(size[0])[:, None], np.arange(half.shape[2])
+    signed = np.where(rows > size[0] // 2, rows - size[0], rows)
+    chosen = (abs(signed) <= reach) & (columns <= reach)
+    if window == "authors":
+        chosen = (signed >= -reach) & (signed < reach) & (columns < reach) & ~((signed == -reach) & (columns == 0))
+    mixed = np.where(chosen, np.abs(other) * np.exp(1j * np.angle(half)), half)
+    np.testing.assert_allclose(found, np.fft.irfft2(mixed, s=size).clip(0, 255), atol=0.02)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.05])
+def test_the_authors_window_of_a_row_or_less(beta: float) -> None:
+    source, target = images(1, 24, 32) * 0.3, images(2, 24, 32) * 0.3 - 0.2
+    found = swap_amplitude(source, target, beta, "authors")
+    mean = (target if beta else source).mean((2, 3))  # at b = 1 the mean colour alone, at 0 nothing
+    torch.testing.assert_close(found.mean((2, 3)), mean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        found - found.mean((2, 3), keepdim=True), source - source.mean((2, 3), keepdim=True), atol=1e-5, rtol=0
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from cirn_dist.choices import CirMethod, Gan, RenderPrecision, SemanticTarget, Upsampling
+from cirn_dist.choices import CirMethod, FdaWindow, Gan, RenderPrecision, SemanticTarget, Upsampling
 from cirn_dist.config.groups.marks import Iterations, NotBinding
 from cirn_dist.config.groups.training import Augment
 from cirn_dist.config.section import LARGEST, SMALLEST, Beta, Place, Section
@@ -19,6 +19,9 @@ class Translate(Section):
     )
     shards: Place = Field(None, description="shards: the set of translated images, with the source's keys")
     fda_beta: float = Field(0.01, ge=0, le=0.5, description="fda: share of the image's frequencies, in each direction")
+    fda_window: FdaWindow = Field(
+        "symmetric", description="fda: as it is described; or as its authors' training has it"
+    )
     iterations: Iterations = Field(100_000, ge=1, description="images of each domain that the stage trains on")
     lr: float = Field(2e-4, gt=0)
     betas: tuple[Beta, Beta] = (0.5, 0.999)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cirn_dist.choices import FdaWindow
 
-def swap_amplitude(images: Tensor, references: Tensor, beta: float = 0.01) -> Tensor:
+
+def swap_amplitude(images: Tensor, references: Tensor, beta: float = 0.01, window: FdaWindow = "symmetric") -> Tensor:
     """Give images the amplitudes of the references' lowest frequencies; their phases, and so their content, stay.
 
     Frequencies up to floor(beta * min(H, W)) cycles in either direction are swapped, the mean colour among them.
@@ -15,13 +17,25 @@ def swap_amplitude(images: Tensor, references: Tensor, beta: float = 0.01) -> Te
     Args:
         images: (N, 3, H, W) in [-1, 1].
         references: of the same shape.
+        window: `symmetric` is the authors' description and their demonstration; `authors` what their training swaps:
+            frequencies below b, and of one row -b.
     """
     height, width = images.shape[-2:]
     reach = int(min(height, width) * beta)
     # Amplitudes have no sign: only on non-negative images is the one of frequency 0 the mean.
     own, other = (torch.fft.rfft2((x.float() + 1) / 2) for x in (images, references))
     low = slice(0, reach + 1)
-    for rows in (low, slice(height - reach, height)):  # frequencies 0 to b, and -b to -1
-        own[..., rows, low] = torch.polar(other[..., rows, low].abs(), own[..., rows, low].angle())
+    parts = [(low, low), (slice(height - reach, height), low)]  # rows of frequencies 0 to b, and -b to -1
+    if window == "authors":
+        below = slice(0, reach)
+        # Row -b of column 0 has its mirror image in row b, which is not swapped, and stays.
+        parts = [
+            (below, below),
+            (slice(height - reach + 1, height), below),
+            (slice(height - reach, height), slice(1, reach)),
+        ]
+    for rows, columns in parts:
+        swapped_part = torch.polar(other[..., rows, columns].abs(), own[..., rows, columns].angle())
+        own[..., rows, columns] = swapped_part
     swapped: Tensor = torch.fft.irfft2(own, s=(height, width))
     return (swapped * 2 - 1).clamp(-1, 1)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cirn_dist.checkpoint.state import load_component
+from cirn_dist.choices import FdaWindow
 from cirn_dist.data.loading.images import read_images
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
@@ -37,7 +38,8 @@ def depends_on(run: Run, target: ShardSet) -> dict[str, str]:
         return {"by": "render", "generator": run.finished("translate").fingerprint, "tile": str(render.tile)}
     drawn = {"by": settings.method, "target": target.fingerprint, "seed": str(run.config.seed)}
     if settings.method == "fda":
-        return drawn | {"beta": str(settings.fda_beta)}
+        window = {} if settings.fda_window == "symmetric" else {"window": settings.fda_window}
+        return drawn | {"beta": str(settings.fda_beta)} | window
     return drawn | {"curve": str(settings.colour_curve), "noise": str(settings.colour_noise)}
 
 
@@ -47,7 +49,7 @@ def translator(run: Run, target: ShardSet) -> Translator:
     if settings.method == "reinhard":
         return TargetColours.measure(run, target).give
     if settings.method == "fda":
-        return partial(_swap_with_targets, run, target, settings.fda_beta)
+        return partial(_swap_with_targets, run, target, settings.fda_beta, settings.fda_window)
     generator = build_generator(settings, run.config.seed, GENERATORS[0])
     load_component(generator, run.finished("translate"), GENERATORS[0])
     return Rendering(run, generator, TargetColours.measure(run, target) if settings.colour_match else None)
@@ -75,13 +77,15 @@ class Rendering:
         return images.float()
 
 
-def _swap_with_targets(run: Run, target: ShardSet, beta: float, pixels: Tensor, indices: Sequence[int]) -> Tensor:
+def _swap_with_targets(
+    run: Run, target: ShardSet, beta: float, window: FdaWindow, pixels: Tensor, indices: Sequence[int]
+) -> Tensor:
     """Give each source image the low frequencies of a target image that its index and the seed draw."""
     drawn = [derive(run.config.seed, "fda", int(index)) % len(target) for index in indices]
     references = [images.pixels for images in read_images(target, drawn, 1, pixels.device)]
     size = pixels.shape[-2:]
     fitted = [F.interpolate(one, size, mode="bilinear", antialias=True).clamp(-1, 1) for one in references]
-    return swap_amplitude(pixels, torch.cat(fitted), beta)
+    return swap_amplitude(pixels, torch.cat(fitted), beta, window)
 
 
 def _autocast(run: Run) -> contextlib.AbstractContextManager[object]:
