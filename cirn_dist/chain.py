@@ -87,7 +87,7 @@ def stages(config: Config) -> list[Stage]:
         found.append(kind(config, self_training_control(config), longer))
     for number in rounds(config):
         if not config.is_online:
-            own = ("pseudo_label", "data.target", "with_adapt", "with_cir")
+            own = ("pseudo_label", "data.target", "with_adapt", *(() if config.with_adapt else ("with_cir",)))
             seen, title = (*own, *_PREDICTION, "data.label_space"), f"Pseudo labels{_later(number)}"
             name = stage_in_round("pseudo_label", number)
             found.append(Stage(name, title, seen, _ELSEWHERE, remade=own))
