@@ -161,3 +161,11 @@ def test_losses_are_float32_under_autocast_and_on_half_precision_input() -> None
     saturated = torch.full((1, 1, 2, 2), 12.0, dtype=torch.float16)
     assert losses.adversarial_discriminator(-saturated, saturated).item() == pytest.approx(24.0, rel=1e-3)
     assert losses.gan(saturated, False, "vanilla").dtype == torch.float32
+
+
+def test_an_image_of_one_labelled_pixel_costs_that_pixel() -> None:
+    logits, labels = random(2, 5, 6, 7, seed=3), torch.full((2, 6, 7), 255)
+    labels[0, 4, 2], labels[1] = 3, random_labels(1, 6, 7)[0]
+    one = -logits[0].log_softmax(0)[3, 4, 2]
+    alone = losses.segmentation(logits[1:], labels[1:])
+    assert losses.segmentation(logits, labels).item() == pytest.approx((one.item() + alone.item()) / 2, rel=1e-6)
