@@ -61,7 +61,8 @@ class Config(Section):
             raise ValueError("cir.init and adapt.init come before the adapt stage: use pretrained or source")
         if (self.translate.method == "shards") != (self.translate.shards is not None):
             raise ValueError("translate.shards is the set of translated images that translate.method=shards takes")
-        self._assert_crops()
+        if self.method is not None:
+            self._assert_crops()
         if self.with_adapt:
             self._assert_adapting()
         if self.with_self_train:
@@ -71,7 +72,7 @@ class Config(Section):
         return self
 
     def _assert_crops(self) -> None:
-        """Refuse crops that would be border for the most part: a method's, on images of another size than its own."""
+        """Refuse a method's crops that would be border for the most part, on images far smaller than its own."""
         for stage in ("source", "cir", "adapt", "self_train"):
             augment = getattr(self, stage).augment
             sizes = (self.data.source.size, *(() if stage in ("source", "cir") else (self.data.target.size,)))

@@ -226,7 +226,7 @@ def test_the_table_has_the_methods_rows(method: str, rows: list[str]) -> None:
         (["adapt.decay_over=4"], "decay_over"),
         (["with_adapt=false"], "init adapt"),
         (["method=''"], "method"),
-        (["self_train.augment.crop=[128, 128]"], "far larger than the images"),
+        (["method=dacs", "self_train.augment.crop=[128, 128]"], "far larger than the images"),
     ],
 )
 def test_terms_that_do_not_go_together_are_refused(wrong: list[str], word: str, tmp_path: Path) -> None:
