@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Sequence
@@ -37,10 +38,10 @@ def resource(kind: Kind, name: str, *, under: Sequence[str] = ("",), beside: Pat
     """
     shipped, path = folder(kind), beside / name
     word = name.removesuffix(".yaml").removeprefix(f"{kind}/")
-    bundled = next((file for file in (shipped / one / f"{word}.yaml" for one in [*under, ""]) if file.is_file()), None)
-    if bundled is not None and (name == Path(word).name or not path.is_file()):
+    bundled = next((file for file in (shipped / one / f"{word}.yaml" for one in [*under, ""]) if is_there(file)), None)
+    if bundled is not None and (name == Path(word).name or not is_there(path)):
         return bundled
-    if path.is_file():
+    if is_there(path):
         return path
     names = sorted(
         str(file.relative_to(shipped / (under[0] if under[0] in ("", one) else one)).with_suffix(""))
@@ -52,9 +53,19 @@ def resource(kind: Kind, name: str, *, under: Sequence[str] = ("",), beside: Pat
     )
 
 
+def is_there(file: Path) -> bool:
+    """Whether there is a file; of a name that none can have, longer than 255 bytes, there is none."""
+    try:
+        return file.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+
+
 def is_shipped(kind: Kind, name: str) -> bool:
     """Whether a bare word is the name of a file that ships."""
-    return name == Path(name).name and (folder(kind) / f"{name}.yaml").is_file()
+    return name == Path(name).name and is_there(folder(kind) / f"{name}.yaml")
 
 
 def expanded(text: str, *, where: str) -> str:

@@ -16,7 +16,7 @@ from cirn_dist.config.schema import Config
 from cirn_dist.config.section import Located
 from cirn_dist.config.yamlfile import parse_yaml, read_mapping, to_yaml
 from cirn_dist.errors import ConfigError
-from cirn_dist.resources import Kind, expanded, folder, inside, plain, resource
+from cirn_dist.resources import Kind, expanded, folder, inside, is_there, plain, resource
 
 Tree = dict[str, Any]
 LAID = ("methods", "presets")  # what is laid on a configuration of data and network
@@ -79,7 +79,7 @@ def named_parts(name: str) -> list[str]:
     """Return what `NAME+METHOD+...` names; a file's own name may have a plus in it."""
     parts = name.split("+")
     for count in range(len(parts), 1, -1):
-        if Path(head := "+".join(parts[:count])).is_file():
+        if is_there(Path(head := "+".join(parts[:count]))):
             return [head, *parts[count:]]
     return parts
 
@@ -269,7 +269,7 @@ def _locating(writer: str, beside: Path) -> Callable[[Located, str, Key], str]:
             return text
         text = expanded(text, where=f"{writer}: {'.'.join(key)}")
         path = beside / text
-        if mark.kind is not None and not path.is_file():
+        if mark.kind is not None and not is_there(path):
             with suppress(ConfigError):  # told where it is needed
                 path = resource(mark.kind, text, beside=beside)
         return _named(mark.kind, plain(path))

@@ -11,7 +11,11 @@ from PIL import ExifTags, Image, ImageFile, ImageOps
 from cirn_dist.data.labels import UInt8Array
 from cirn_dist.errors import CorruptSample
 
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+# What Pillow raises on files that are damaged; its TIFF reader also TypeError and KeyError on missing tags.
+UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, struct.error, zlib.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
 CODECS = {"jpeg95": "image.jpg", "png": "image.png", "webp": "image.webp"}
 _PNG = b"\x89PNG\r\n\x1a\n"
 _APP1, _SCAN = 0xE1, 0xDA  # markers of JPEG segments: of EXIF and XMP, and of the first pixels
@@ -63,7 +67,7 @@ def orientation(image: Image.Image) -> int:
     """
     try:
         turn = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (*UNREADABLE, KeyError, TypeError):
+    except UNREADABLE:
         return 1
     return int(turn) if turn in range(1, 9) else 1
 
