@@ -130,16 +130,21 @@ def _translating(config: Config) -> list[Stage]:
     return [generator, Stage("render", title, seen, remade=seen)]
 
 
-def _supervised(config: Config, name: str, title: str, group: str, length: tuple[str, ...] = ()) -> Stage:
-    """Return a stage that trains a plain segmenter by the settings of `group`."""
-    settings: SegmenterTraining = getattr(config, group)
-    length = length or (f"{group}.iterations",)
-    iterations = settings.iterations * (config.pseudo_label.rounds if group == "self_train" else 1)
+def _supervised(
+    config: Config, name: str, title: str, group: str, longer: SegmenterTraining | None = None, *by: str
+) -> Stage:
+    """Return a stage that trains a plain segmenter by the settings of `group`.
+
+    Args:
+        longer: the settings where they are not the group's own; by: what beside its iterations gives theirs.
+    """
+    settings: SegmenterTraining = getattr(config, group) if longer is None else longer
+    length = (f"{group}.iterations", *by)
     own = tuple(f"{group}.{key}" for key in SegmenterTraining.model_fields)  # of others, those without their idea
     domain = ("data.target",) if name.startswith("source") else ()
     but = (*_ELSEWHERE, *_PLAIN, *domain, *(() if settings.init == "pretrained" else _GIVEN))
     cir = () if name.startswith("source") else ("with_cir",)
-    return Stage(name, title, (*_TRAINING, *cir, *own, *length), but, iterations, length)
+    return Stage(name, title, (*_TRAINING, *cir, *own, *length), but, settings.iterations, length)
 
 
 def _adversarial(config: Config, name: str, title: str) -> Stage:
@@ -155,7 +160,7 @@ def _adversarial(config: Config, name: str, title: str) -> Stage:
 
 def _supervised_as_long(config: Config, name: str, title: str) -> Stage:
     """Return the control of a stage 3 that no stage 2 comes before: its settings, without the target."""
-    return _supervised(config, name, title, "self_train", length=("self_train.iterations", "pseudo_label.rounds"))
+    return _supervised(config, name, title, "self_train", supervised_control(config), "pseudo_label.rounds")
 
 
 def _self_training(config: Config, name: str, title: str) -> Stage:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from cirn_dist.errors import ConfigError, nearest
+from cirn_dist.files import naming_the_file
 
 Kind = Literal["configs", "launch", "shards"]
 
@@ -44,7 +44,7 @@ def resource(kind: Kind, name: str, *, under: Sequence[str] = ("",), beside: Pat
     if is_there(path):
         return path
     names = sorted(
-        str(file.relative_to(shipped / (under[0] if under[0] in ("", one) else one)).with_suffix(""))
+        str(file.relative_to(shipped if "" in under else shipped / one).with_suffix(""))
         for one in under
         for file in (shipped / one).glob("*.yaml")
     )
@@ -54,13 +54,13 @@ def resource(kind: Kind, name: str, *, under: Sequence[str] = ("",), beside: Pat
 
 
 def is_there(file: Path) -> bool:
-    """Whether there is a file; of a name that none can have, longer than 255 bytes, there is none."""
-    try:
+    """Whether there is a file.
+
+    Raises:
+        DataError: the operating system refuses the name, as one that is too long.
+    """
+    with naming_the_file():
         return file.is_file()
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        return False
 
 
 def is_shipped(kind: Kind, name: str) -> bool:

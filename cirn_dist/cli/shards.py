@@ -85,7 +85,7 @@ def show_info(folder: Folder, json: Json = None) -> None:
 
 @shards_app.command()
 def stats(folder: Folder) -> None:
-    """Count each sample's pixels of each class, for rare class sampling; sets are packed with it since 0.2."""
+    """Count each sample's pixels of each class, for rare class sampling; only sets packed without it need this."""
     from cirn_dist.data.shards.class_counts import add_counts, class_counts
     from cirn_dist.data.shards.shardset import ShardSet
     from cirn_dist.display.shards import counting

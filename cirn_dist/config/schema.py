@@ -106,7 +106,7 @@ class Config(Section):
         settings = self.self_train
         if settings.init == "adapt" and not self.with_adapt:
             raise ValueError("self_train.init adapt needs with_adapt: without stage 2 use cir, source or pretrained")
-        if settings.method == "online":
+        if self.is_online:
             self._assert_online()
         elif settings.lambda_adv and not settings.source_weight:
             raise ValueError("self_train.lambda_adv needs self_train.source_weight: D is shown predictions on the CIR")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -181,3 +182,18 @@ def translation(source: LabelSpace, target: LabelSpace, names: Mapping[str, str]
         ConfigError: as `mapping`.
     """
     return None if source.is_same(target) and not names else mapping(source, target, names)
+
+
+def in_classes(counts: npt.NDArray[Any], table: UInt8Array | None, classes: int) -> npt.NDArray[Any]:
+    """Return pixels by class of a set, (..., its classes), by the classes that a table gives them, (..., classes).
+
+    Args:
+        table: (256,) as `translation` returns it; pixels of classes that become ignored are left out.
+    """
+    if table is None:
+        return counts
+    found = np.zeros((*counts.shape[:-1], classes), counts.dtype)
+    for theirs, ours in enumerate(table[: counts.shape[-1]]):
+        if ours < classes:
+            found[..., ours] += counts[..., theirs]
+    return found

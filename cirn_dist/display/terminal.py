@@ -108,11 +108,11 @@ class Listing(Table):
 
 
 def _plain(cell: RenderableType | None) -> RenderableType | None:
-    if isinstance(cell, str):
-        return Text("\n".join(one_line(line) for line in cell.split("\n")))
-    if isinstance(cell, Text) and not all(char.isprintable() or char == "\n" for char in cell.plain):
-        return Text("\n".join(one_line(line) for line in cell.plain.split("\n")), style=cell.style)
-    return cell
+    if not isinstance(cell, str | Text):
+        return cell
+    text, style = (cell, "") if isinstance(cell, str) else (cell.plain, cell.style)
+    shown = "\n".join(map(one_line, text.split("\n")))
+    return cell if isinstance(cell, Text) and shown == text else Text(shown, style=style)
 
 
 def duration(seconds: float) -> str:

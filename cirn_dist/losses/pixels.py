@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cirn_dist.precision import wide
+
 IGNORE = 255
 
 
@@ -26,6 +28,15 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     ignored = labels == IGNORE
     chosen = logits.log_softmax(dim=1).gather(1, labels.masked_fill(ignored, 0)[:, None])[:, 0]
     return chosen.neg().masked_fill(ignored, 0.0)
+
+
+def pixel_entropy(logits: Tensor) -> Tensor:
+    """Return the entropy of each pixel's prediction, in nats: (N, C, H, W) -> (N, H, W).
+
+    From the logarithm of the softmax: p log2(p + 1e-30), as the lineage has it, is not finite in half precision.
+    """
+    logits = wide(logits)
+    return -(logits.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1)
 
 
 def mean_where(per_pixel: Tensor, counted: Tensor) -> Tensor:

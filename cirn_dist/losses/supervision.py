@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cirn_dist.losses.pixels import IGNORE, cross_entropy, mean_where, sum_of
+from cirn_dist.losses.pixels import IGNORE, cross_entropy, mean_where, pixel_entropy, sum_of
 from cirn_dist.models.deeplab import SegOutput
 from cirn_dist.precision import wide
 
@@ -98,5 +98,4 @@ def unlabelled_entropy(output: SegOutput, labels: Tensor) -> Tensor:
     IAST's regulariser of ignored regions (Mei et al. 2020); averaged over those pixels of each image, then over
     images, summed over the heads.
     """
-    spread = (-(wide(p).softmax(dim=1) * wide(p).log_softmax(dim=1)).sum(dim=1) for p in output.heads)
-    return sum_of(mean_where(entropy, labels == IGNORE) for entropy in spread)
+    return sum_of(mean_where(pixel_entropy(p), labels == IGNORE) for p in output.heads)

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from cirn_dist.losses.pixels import IGNORE
+from cirn_dist.losses.pixels import IGNORE, pixel_entropy
 from cirn_dist.losses.supervision import segmentation
 from cirn_dist.precision import wide
 
@@ -74,9 +74,5 @@ def guidance(p1: Tensor, p2: Tensor, *, threshold: float = 0.95) -> Tensor:
 
 
 def _entropies(logits: Tensor) -> Tensor:
-    """Return each pixel's entropy as a share of the highest there can be: (N, C, H, W) -> (N, H, W).
-
-    From the logarithm of the softmax: p log2(p + 1e-30), as the lineage has it, is not finite in half precision.
-    """
-    log_p = wide(logits).log_softmax(dim=1)
-    return -(log_p.exp() * log_p).sum(dim=1) / math.log(logits.shape[1])
+    """Return each pixel's entropy as a share of the highest there can be: (N, C, H, W) -> (N, H, W)."""
+    return pixel_entropy(logits) / math.log(logits.shape[1])

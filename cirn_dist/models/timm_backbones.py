@@ -33,10 +33,11 @@ class Levels(nn.Module):
     def __init__(self, name: str, *, every: bool, drop_path: float = 0.0) -> None:
         super().__init__()
         self.name, self.every = name, every
-        self.net = create(name, every=every, drop_path=drop_path)
-        info = self.net.feature_info
-        self.channels: tuple[int, ...] = tuple(info.channels())
-        self.strides: tuple[int, ...] = tuple(info.reduction())
+        self.net = create(name, dense=not every, drop_path=drop_path)
+        channels, strides = self.net.feature_info.channels(), self.net.feature_info.reduction()
+        self.taken = _four(name, strides) if every else [len(strides) - 1]
+        self.channels: tuple[int, ...] = tuple(channels[level] for level in self.taken)
+        self.strides: tuple[int, ...] = tuple(strides[level] for level in self.taken)
         self.mean: tuple[float, ...] = tuple(self.net.model.default_cfg["mean"])
         self.std: tuple[float, ...] = tuple(self.net.model.default_cfg["std"])
 
@@ -49,7 +50,8 @@ class Levels(nn.Module):
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
         """Return the feature maps of (N, 3, H, W) images, the finest first, or the last one."""
         maps: list[Tensor] = self.net(images)
-        return maps if self.every else maps[-1]
+        taken = [maps[level] for level in self.taken]
+        return taken if self.every else taken[-1]
 
 
 def published(name: str) -> str:
@@ -68,8 +70,11 @@ def _timm() -> Any:
     return timm
 
 
-def create(name: str, *, every: bool, drop_path: float) -> Any:
+def create(name: str, *, dense: bool, drop_path: float) -> Any:
     """Build timm's network that gives its feature maps, of images of any size.
+
+    Args:
+        dense: keep the last ones' stride at 8, where the network can.
 
     Raises:
         ConfigError: timm has no such network, or it gives none.
@@ -83,11 +88,11 @@ def create(name: str, *, every: bool, drop_path: float) -> Any:
     if drop_path:
         given["drop_path_rate"] = drop_path
     reason = ""
-    for dense in (False,) if every else (True, False):
+    for stride in (_DENSE, {}) if dense else ({},):
         for size in _ANY_SIZE:
-            more = size | (_DENSE if dense else {})
             try:
-                net = timm.create_model(name, **given, **more, **({"out_indices": _four(timm, name)} if every else {}))
+                net = timm.create_model(name, **given, **size, **stride)
+            # Each of timm's networks refuses a keyword it does not know in its own way, and is asked otherwise.
             except (TypeError, AssertionError, NotImplementedError, ValueError, RuntimeError, AttributeError) as error:
                 reason = reason or str(error).partition("\n")[0] or type(error).__name__
                 continue
@@ -97,16 +102,14 @@ def create(name: str, *, every: bool, drop_path: float) -> Any:
     raise ConfigError(f"timm's {name} gives no feature maps of any image ({reason})", where="model.backbone")
 
 
-def _four(timm: Any, name: str) -> tuple[int, ...]:
-    """Return which of a network's levels have strides 4, 8, 16 and 32.
+def _four(name: str, strides: list[int]) -> list[int]:
+    """Return which of a network's levels have strides 4, 8, 16 and 32, the last of each.
 
     Raises:
         ConfigError: there is none of one of them.
     """
-    info = timm.create_model(name, features_only=True, feature_cls="getter").feature_info
-    strides = list(info.reduction())
     try:
-        return tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in (4, 8, 16, 32))
+        return [len(strides) - 1 - strides[::-1].index(stride) for stride in (4, 8, 16, 32)]
     except ValueError:
         what = f"timm's {name} has levels of strides {', '.join(map(str, strides))}"
         raise ConfigError(what, where="model.head", fix="a head that joins levels needs 4, 8, 16 and 32") from None

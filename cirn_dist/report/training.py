@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cirn_dist.display.tables import CHOSEN_BY_LABELS, DASH, percent
@@ -34,29 +34,38 @@ def losses(logs: Logs, titles: Mapping[str, str]) -> Markup:
 
 def diagnostics(logs: Logs, titles: Mapping[str, str]) -> Markup:
     """Show what the authors judge convergence by, and what C and ACM do, for every adversarial stage."""
-    parts = []
-    for stage, records in logs.items():
-        observed = series((record.iteration, record.observed) for record in records)
-        if charts := _watched(observed):
-            parts.append(join(tag("h3", titles.get(stage, stage)), tag("div", *charts, class_="curves wide")))
     text = (
         "What the paper judges convergence by: D's mean probability that a prediction comes from the CIR. At 0.5 on "
         "both domains D cannot tell them apart. R is the distance of C's and ACM's predictions at a target pixel, 0 "
         "where they agree; a pixel's adversarial loss grows with it. The weight cosine compares their parameters."
     )
-    return section("Adversarial adaptation", text, *parts) if parts else NOTHING
+    return _observed("Adversarial adaptation", text, logs, titles, _watched)
 
 
 def teachers(logs: Logs, titles: Mapping[str, str]) -> Markup:
     """Show how certain the teacher of online self-training is, which the weight of its labels follows."""
+
+    def certain(observed: Mapping[str, Points]) -> list[Markup]:
+        shares = {name: points for name, points in observed.items() if name == "certain"}
+        return [lines("Target pixels it is certain of, share", shares, span=(0, 1))] if shares else []
+
+    text = "The teacher labels every pixel of a target image; their weight is the share of those it is certain of."
+    return _observed("The teacher", text, logs, titles, certain)
+
+
+def _observed(
+    heading: str,
+    text: str,
+    logs: Logs,
+    titles: Mapping[str, str],
+    drawn: Callable[[Mapping[str, Points]], list[Markup]],
+) -> Markup:
+    """Show what is drawn of each stage's observations, under its title; no section where nothing is."""
     parts = []
     for stage, records in logs.items():
-        observed = series((record.iteration, record.observed) for record in records)
-        if "certain" in observed:
-            chart = lines("Target pixels it is certain of, share", {"certain": observed["certain"]}, span=(0, 1))
-            parts.append(join(tag("h3", titles.get(stage, stage)), tag("div", chart, class_="curves wide")))
-    text = "The teacher labels every pixel of a target image; their weight is the share of those it is certain of."
-    return section("The teacher", text, *parts) if parts else NOTHING
+        if charts := drawn(series((record.iteration, record.observed) for record in records)):
+            parts.append(join(tag("h3", titles.get(stage, stage)), tag("div", *charts, class_="curves wide")))
+    return section(heading, text, *parts) if parts else NOTHING
 
 
 def _watched(observed: Mapping[str, Points]) -> list[Markup]:

@@ -7,6 +7,7 @@ another is removed.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -58,7 +59,7 @@ def taking_turns(runs: Path, own: Path, wanted: Wanted, waiting: Callable[[str],
         runs: the folder of the runs that share; own: this run's.
         waiting: called again and again while another run makes it, with the word of who; may raise.
     """
-    looked, found = 0.0, None
+    looked, found = -math.inf, None
 
     def made() -> bool:
         nonlocal looked, found

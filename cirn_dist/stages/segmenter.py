@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -14,10 +12,11 @@ from cirn_dist.choices import Optimizer
 from cirn_dist.config.groups.self_train import RareClassSampling
 from cirn_dist.config.groups.training import Augment, SegmenterTraining
 from cirn_dist.config.schema import Config
+from cirn_dist.data.labels import in_classes
 from cirn_dist.data.loading.rare import RareClasses
 from cirn_dist.data.loading.stream import Stream
 from cirn_dist.data.loading.transforms import SegmentationTransform
-from cirn_dist.data.shards.class_counts import Counts, class_counts
+from cirn_dist.data.shards.class_counts import class_counts
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.backends import build_player
 from cirn_dist.engine.players import Player
@@ -179,7 +178,7 @@ def stream(
     data, seed = run.config.data, run.config.seed
     by_class, enough = None, 0
     if rare is not None and rare.temperature is not None:
-        counts, least = _in_the_runs_classes(class_counts(shards), table, run.labels.num_classes), rare.min_pixels
+        counts, least = in_classes(class_counts(shards), table, run.labels.num_classes), rare.min_pixels
         by_class = RareClasses(
             counts, run.labels.classes, temperature=rare.temperature, min_pixels=least, seed=seed, name=domain
         )
@@ -188,14 +187,3 @@ def stream(
         **augment.model_dump(), width=width, relabel=relabel, outside=outside, enough=enough
     )
     return Stream(shards, transform, seed=seed, name=domain, window=data.window, max_bad=data.max_bad, rare=by_class)
-
-
-def _in_the_runs_classes(counts: Counts, table: npt.NDArray[np.uint8] | None, classes: int) -> Counts:
-    """Return the pixels of the run's classes in each sample, (samples, classes), from those of the set's."""
-    if table is None:
-        return counts
-    found = np.zeros((len(counts), classes), np.uint32)
-    for theirs in range(counts.shape[1]):
-        if table[theirs] < classes:
-            found[:, table[theirs]] += counts[:, theirs]
-    return found

@@ -30,6 +30,12 @@ def softmax(logits: Array) -> Array:
     return e / e.sum(axis=1, keepdims=True)
 
 
+def np_cross_entropy(logits: Array, labels: npt.NDArray[np.int64]) -> Array:
+    """Each pixel's, 0 where it is ignored."""
+    p = np.take_along_axis(softmax(logits), np.where(labels < 255, labels, 0)[:, None], 1)[:, 0]
+    return np.where(labels < 255, -np.log(p), 0.0)
+
+
 def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 

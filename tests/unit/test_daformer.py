@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from authors import SECOND, Z
 from conftest import Command
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,23 +132,13 @@ def test_a_crop_is_drawn_anew_until_it_will_do() -> None:
     assert share(chosen, draws[0], None) == own[0], "without a class any crop will do"
 
 
-FEATURES = (3.0, 0.37, 1.3, 0.11, 0.23)
-INITIAL = (2.5, 0.61, 0.9, 0.07, 0.31)
-
-
-def Z(how: tuple[float, ...], *shape: int) -> torch.Tensor:
-    s, a, p, q, r = how
-    b, c, h, w = np.ogrid[tuple(slice(n) for n in shape)]
-    return torch.from_numpy(s * np.sin(a * (1 + b) + p * c + q * h * w + r * h)).requires_grad_()
-
-
 def test_the_feature_distance_is_daformers() -> None:
     min_share, value, cells = 0.75, 4.79960849934, 13
     things = [6, 7, *range(11, 19)]
     b, h, w = np.ogrid[:2, :32, :48]
     drawn = (h // 9 + w // 11 + 5 + 6 * b) % 20
     labels = torch.from_numpy(np.where(drawn == 19, 255, drawn))
-    f1, f2 = Z(FEATURES, 2, 7, 4, 6), Z(INITIAL, 2, 7, 4, 6)
+    f1, f2 = Z((2, 7, 4, 6)), Z((2, 7, 4, 6), SECOND)
     found, of_each = [], []
     for i in (0, 1):
         one = losses.feature_distance(f1[i : i + 1], f2[i : i + 1], labels[i : i + 1], things, min_share=min_share)
@@ -163,7 +154,7 @@ def test_the_feature_distance_is_daformers() -> None:
 
 
 def test_a_feature_that_has_not_moved_and_an_image_without_things_have_no_slope() -> None:
-    f = Z(FEATURES, 1, 7, 4, 6)
+    f = Z((1, 7, 4, 6))
     labels = torch.zeros(1, 32, 48, dtype=torch.int64)
     for classes in ([0], [5]):
         loss = losses.feature_distance(f, f.detach().clone(), labels, classes)

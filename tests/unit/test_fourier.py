@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from authors import IMG, ONE, OTHER
 from torch import Tensor
 
 from cirn_dist.choices import FdaWindow
@@ -60,11 +61,6 @@ def test_an_image_with_its_own_amplitudes_is_itself_and_the_input_stays() -> Non
     assert torch.equal(source, kept)
 
 
-def IMG(height: int, width: int, k: tuple[float, ...]) -> Array:
-    c, h, w = np.ogrid[:3, :height, :width]
-    return np.asarray(127.5 + 100 * np.sin(k[0] * c + k[1] * h + k[2] * w + k[3] * h * w))
-
-
 @pytest.mark.parametrize(
     ("size", "beta", "window", "value"),
     [((24, 32), 0.1, "symmetric", 162.427818611), ((25, 31), 0.09, "symmetric", 164.393499114),
@@ -72,7 +68,7 @@ def IMG(height: int, width: int, k: tuple[float, ...]) -> Array:
 )  # fmt: skip
 def test_both_windows_are_the_authors(size: tuple[int, int], beta: float, window: FdaWindow, value: float) -> None:
     """One pixel of the authors' own functions: their demonstration in NumPy, and their training's on torch 1.7."""
-    source, target = IMG(*size, (0.5, 0.3, 0.2, 0.01)), IMG(*size, (0.8, 0.25, 0.35, 0.02))
+    source, target = IMG(*size, ONE).numpy(), IMG(*size, OTHER).numpy()
     ours = [torch.from_numpy(pixels / 127.5 - 1)[None] for pixels in (source, target)]
     found = 127.5 * (swap_amplitude(*ours, beta, window)[0].numpy() + 1)
     assert found[1, 2, 3] == pytest.approx(value, abs=2e-3)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from conftest import ROOT, Command
+from numpy_losses import np_cross_entropy, softmax
 from stagerun import settings, stage_run
 
 from cirn_dist.chain import adapt_control, stage_titles, table_rows
@@ -32,14 +33,8 @@ Array = npt.NDArray[np.float64]
 METHODS = sorted(file.stem for file in (ROOT / "configs/methods").glob("*.yaml") if file.stem != "lineage")
 
 
-def softmax(z: Array) -> Array:
-    e = np.exp(z - z.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
-
-
 def cross_entropy(z: Array, labels: npt.NDArray[np.int64]) -> float:
-    p = np.take_along_axis(softmax(z), np.where(labels < 255, labels, 0)[:, None], 1)[:, 0]
-    return float(-np.log(p[labels < 255]).mean())
+    return float(np_cross_entropy(z, labels)[labels < 255].mean())
 
 
 def information(z: Array) -> Array:

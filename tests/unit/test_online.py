@@ -1,6 +1,6 @@
 """Online self-training: the teacher's average, ClassMix, strong augmentation, and the whole step.
 
-The values of DACS and MIC are their authors' own functions', on inputs given by formulas (Z, IMG and Y below); all else
+The values of DACS and MIC are their authors' own functions', on inputs given by formulas (authors.py); all else
 is written again in NumPy and float64.
 """
 
@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from authors import IMG, ONE, OTHER, TEACHER, Y, Z
 from conftest import Command
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy_losses import np_cross_entropy, softmax
 from runs import weights
 from stagerun import logged, settings, stage_run, stop_in_the_first_step
 from torch import Tensor
@@ -45,34 +47,16 @@ ALONE = (
 Array = npt.NDArray[np.float64]
 
 
-def Z(*shape: int, s: float, a: float, p: float, q: float, r: float) -> Tensor:
-    b, c, h, w = np.ogrid[tuple(slice(n) for n in shape)]
-    return torch.from_numpy(s * np.sin(a * (1 + b) + p * c + q * h * w + r * h))
-
-
-def IMG(height: int, width: int, k: tuple[float, ...]) -> Tensor:
-    c, h, w = np.ogrid[:3, :height, :width]
-    return torch.from_numpy(127.5 + 100 * np.sin(k[0] * c + k[1] * h + k[2] * w + k[3] * h * w))
-
-
-def Y(batch: int, height: int, width: int, classes: int) -> Tensor:
-    b, h, w = np.ogrid[:batch, :height, :width]
-    values = (3 * h + 5 * w + b) % (classes + 2)
-    return torch.from_numpy(np.where(values >= classes, 255, values))
-
-
-LOGITS = {"s": 3.0, "a": 0.37, "p": 1.3, "q": 0.11, "r": 0.23}
-TEACHER = {"s": 5.0, "a": 0.45, "p": 1.2, "q": 0.09, "r": 0.27}
 THRESHOLD = 0.6
 CLASSES = [[0, 2, 255], [1, 4]]  # those that the authors' draw has chosen
 
 
 def test_classmix_and_its_loss_are_dacs() -> None:
-    student, labels = Z(2, 5, 8, 9, **LOGITS), Y(2, 8, 9, 5)
-    one, other = IMG(8, 9, (0.5, 0.3, 0.2, 0.01)), IMG(8, 9, (0.8, 0.25, 0.35, 0.02))
+    student, labels = Z((2, 5, 8, 9)).detach(), Y((2, 5, 8, 9))
+    one, other = IMG(8, 9, ONE), IMG(8, 9, OTHER)
     source, target = torch.stack([one, one * 1.1]), torch.stack([other, other * 0.9])
     inside = {"image": target, "label": torch.zeros_like(labels)}
-    by_teacher = label(lambda _: SegOutput(Z(2, 5, 8, 9, **TEACHER), None), inside, 0.9)
+    by_teacher = label(lambda _: SegOutput(Z((2, 5, 8, 9), TEACHER), None), inside, 0.9)
     share = by_teacher.weights.mean()  # DACS weighs both images of its step alike
     assert share.item() == pytest.approx(0.402777777778, rel=1e-7)
     chosen = [torch.isin(image, torch.tensor(classes)) for image, classes in zip(labels, CLASSES, strict=True)]
@@ -126,7 +110,7 @@ def test_half_of_an_images_classes_is_pasted(classes: int, height: int, width: i
 @pytest.mark.parametrize(("size", "kept_pixels", "total"), [((16, 24), 224, 84584.3244195),
                                                              ((18, 27), 276, 96791.3432106)])  # fmt: skip
 def test_masks_are_mics(size: tuple[int, int], kept_pixels: int, total: float) -> None:
-    images = torch.stack([IMG(*size, (0.5, 0.3, 0.2, 0.01)), IMG(*size, (0.8, 0.25, 0.35, 0.02))])
+    images = torch.stack([IMG(*size, ONE), IMG(*size, OTHER)])
     rows, columns = mask_draws(size, 4, 0, 0).shape
     n = np.arange(2 * rows * columns)
     draws = np.modf(np.sin(12.9898 * (n + 1)) * 43758.5453)[0] % 1
@@ -191,16 +175,6 @@ def test_colours_change_within_the_strength() -> None:
 # The stage
 
 
-def softmax(logits: Array) -> Array:
-    e = np.exp(logits - logits.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
-
-
-def cross_entropy(logits: Array, labels: npt.NDArray[np.int64]) -> Array:
-    p = np.take_along_axis(softmax(logits), np.where(labels < 255, labels, 0)[:, None], 1)[:, 0]
-    return np.where(labels < 255, -np.log(p), 0)
-
-
 def described(run: Run) -> Training:
     domains = open_domains(run)
     return online_self_training(run, domains.source, domains.target)
@@ -252,9 +226,11 @@ def test_the_losses_of_a_step(tmp_path: Path) -> None:
         hidden = torch.where(torch.from_numpy(keep), other, student.mean_colour)
         on_hidden = logits(student, hidden)
     assert found == {
-        "seg": pytest.approx(sum(cross_entropy(z, labels.numpy())[:, 7:].mean() for z in heads), rel=1e-9),
-        "mix": pytest.approx(sum((pixel_weights * cross_entropy(z, mixed_labels)).mean() for z in on_mixed), rel=1e-6),
-        "mask": pytest.approx(0.5 * sum((share * cross_entropy(z, pseudo)).mean() for z in on_hidden), rel=1e-6),
+        "seg": pytest.approx(sum(np_cross_entropy(z, labels.numpy())[:, 7:].mean() for z in heads), rel=1e-9),
+        "mix": pytest.approx(
+            sum((pixel_weights * np_cross_entropy(z, mixed_labels)).mean() for z in on_mixed), rel=1e-6
+        ),
+        "mask": pytest.approx(0.5 * sum((share * np_cross_entropy(z, pseudo)).mean() for z in on_hidden), rel=1e-6),
     }
 
 

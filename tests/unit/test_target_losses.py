@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from authors import ON_S, ON_T, SECOND, Y, Z
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,22 +20,7 @@ from cirn_dist import losses
 from cirn_dist.models.discriminators import PixelDiscriminator
 
 Array = npt.NDArray[np.float64]
-FIRST, SECOND = (3.0, 0.37, 1.3, 0.11, 0.23), (2.5, 0.61, 0.9, 0.07, 0.31)
-ON_T, ON_S = (2.0, 0.37, 1.3, 0.011, 0.023), (2.4, 0.51, 1.1, 0.013, 0.031)
 SHAPES = {"i": (1, 5, 6, 7), "ii": (2, 19, 5, 8)}
-
-
-def Z(shape: tuple[int, ...], how: tuple[float, ...] = FIRST) -> Tensor:
-    s, a, p, q, r = how
-    b, c, h, w = np.ogrid[tuple(slice(n) for n in shape)]
-    return torch.from_numpy(s * np.sin(a * (1 + b) + p * c + q * h * w + r * h)).requires_grad_()
-
-
-def Y(shape: tuple[int, ...]) -> Tensor:
-    batch, classes, height, width = shape
-    b, h, w = np.ogrid[:batch, :height, :width]
-    values = (3 * h + 5 * w + b) % (classes + 2)
-    return torch.from_numpy(np.where(values >= classes, 255, values))
 
 
 def checked(loss: Tensor, logits: Tensor, value: float, grad_abs: float, grad_cos: float, rel: float = 1e-9) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from cirn_dist.config.groups.data import Data
-from cirn_dist.data.labels import IGNORE, LabelSpace, UInt8Array, mapping
+from cirn_dist.data.labels import LabelSpace, UInt8Array, in_classes, mapping
 from cirn_dist.data.run_sets.ready_packed import Role, domain_of
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.errors import ConfigError, DataError
@@ -46,14 +48,10 @@ def unlabelled(shards: ShardSet, space: LabelSpace, table: UInt8Array | None) ->
     Raises:
         DataError: not one pixel is of the run's classes.
     """
-    counts, ignored = [0] * space.num_classes, shards.meta["ignored_pixels"]
-    for train_id, pixels in enumerate(shards.meta["class_pixels"]):
-        place = train_id if table is None else int(table[train_id])
-        if place == IGNORE:
-            ignored += pixels
-        else:
-            counts[place] += pixels
-    labelled = sum(counts)
+    pixels = np.array(shards.meta["class_pixels"], np.int64)
+    counts = in_classes(pixels, table, space.num_classes)
+    labelled = int(counts.sum())
+    ignored = shards.meta["ignored_pixels"] + int(pixels.sum()) - labelled
     if not labelled:
         raise DataError(
             "not one pixel of its labels is of the run's classes, all are ignored",

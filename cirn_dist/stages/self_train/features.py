@@ -33,7 +33,7 @@ def initial_features(run: Run, parents: dict[str, str]) -> Callable[[SegOutput, 
     for name in settings.classes:
         if name not in names:
             where = "self_train.online.feature_distance.classes"
-            raise ConfigError(f"no class {name!r}", where=where, fix=nearest(name, [*names]))
+            raise ConfigError(f"no class {name!r}", where=where, fix=nearest(name, names))
     weights = run.config.model.weights
     initial = build_segmenter(run, with_acm=False, pretrained=weights is not None)
     for_inference(initial, run.runtime.device).to(run.runtime.dtype)
