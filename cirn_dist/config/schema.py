@@ -122,6 +122,8 @@ class Config(Section):
             raise ValueError("self_train.method online has no rounds: set pseudo_label.rounds to 1")
         if settings.online.feature_distance.weight and self.model.weights is None:
             raise ValueError("self_train.online.feature_distance needs model.weights: features to stay near to")
+        if settings.online.feature_distance.weight and not settings.source_weight:
+            raise ValueError("self_train.online.feature_distance is taken on labelled images: give source_weight too")
         sizes, crop = (self.data.source.size, self.data.target.size), settings.augment.crop
         if crop is None and (sizes[0] != sizes[1] or settings.augment.scales != (1.0,)):
             raise ValueError("self_train.method online mixes images of one size: set self_train.augment.crop")

@@ -334,6 +334,10 @@ def test_a_crop_over_the_border_is_not_learned(tmp_path: Path) -> None:
         (["pseudo_label.rounds=2"], "rounds"),
         (["self_train.augment.crop=null"], "crop"),
         (["self_train.init=adapt"], "with_adapt"),
+        (
+            ["self_train.source_weight=0", "self_train.online.feature_distance.weight=1", "model.weights=x"],
+            "source_weight",
+        ),
         (["self_train.online.blur=[2.0,1.0]"], "range"),
     ],
 )
