@@ -117,7 +117,7 @@ def _plain(cell: RenderableType | None) -> RenderableType | None:
 
 def duration(seconds: float) -> str:
     """Write a time as people say it: 0.4 s, 48 s, 3 min 20 s, 5 h 12 min."""
-    if 0 < seconds < 1:
+    if 0 < seconds < 0.95:  # what rounds to 1.0 is a whole second
         return f"{seconds:.1f} s"
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
