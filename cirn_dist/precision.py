@@ -17,7 +17,6 @@ from cirn_dist.errors import ConfigError
 HALF: Mapping[Precision, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}  # what autocast computes in
 _YES = ("1", "true", "yes", "y", "t", "on")  # as Accelerate reads its variables
 _BF16_SINCE = (8, 0)  # A100 and newer compute in bf16; V100 (7.0) and T4 (7.5) in fp16 only
-_UNSTABLE_IN_BF16_ON_CPU = ("mobilenet_v2",)  # oneDNN's weight gradient of dilated depthwise convolutions
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,12 @@ def hardware(device: torch.device | None = None) -> Hardware:
     return Hardware("cpu", cpu_bf16=_cpu_has_bf16(), name=f"CPU, {torch.backends.cpu.get_cpu_capability()}")
 
 
-def choose_precision(asked: AskedPrecision, machine: Hardware, backbone: str = "") -> Precision:
+def choose_precision(asked: AskedPrecision, machine: Hardware) -> Precision:
     """Choose the format to train in.
 
     `auto` is bf16 on GPUs of compute capability 8.0 and newer, fp16 with gradient scaling on older ones, and on
-    CPUs bf16 where the processor computes in it, else fp32. Dilated depthwise convolutions (mobilenet_v2) give
-    non-finite weight gradients in bf16 on CPUs, so `auto` keeps that backbone in fp32 there. `fp64` is for
-    verification: sums in another order then agree to 1e-13 or so.
+    CPUs bf16 where the processor computes in it, else fp32. `fp64` is for verification: sums in another order then
+    agree to 1e-13 or so.
 
     Raises:
         ConfigError: the format does not exist on this device, or PyTorch has no kernels for it.
@@ -71,7 +69,7 @@ def choose_precision(asked: AskedPrecision, machine: Hardware, backbone: str = "
         if asked == "fp16":
             raise ConfigError("fp16 needs a GPU", where=where, fix="use fp32 or bf16 on CPUs")
         if asked == "auto":
-            return "bf16" if machine.cpu_bf16 and backbone not in _UNSTABLE_IN_BF16_ON_CPU else "fp32"
+            return "bf16" if machine.cpu_bf16 else "fp32"
         return asked
     major, minor = machine.capability
     if not has_kernels(machine.capability, machine.archs):

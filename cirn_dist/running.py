@@ -86,7 +86,6 @@ def beginning(config: Config, out: Path, deadline: float | None) -> Iterator[tup
         yield (
             join(
                 engine.precision,
-                backbone=config.model.backbone,
                 ranks=engine.ranks,
                 folder=out,
                 start_timeout=engine.start_timeout,

@@ -104,7 +104,7 @@ def bench_checkpoint(
     from cirn_dist.measure.tables import save_bench_table
 
     settings = load(config, overrides or [])
-    runtime = join(settings.engine.precision, backbone=settings.model.backbone)
+    runtime = join(settings.engine.precision)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=out) as folder:
         progress = Progress([(STAGE, STAGE)], quiet=True)

@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 
 from cirn_dist.choices import AskedPrecision, Backend
-from cirn_dist.engine.arithmetic import choose_kernels
+from cirn_dist.engine.arithmetic import choose_kernels, keep_host_memory
 from cirn_dist.engine.runtime import START_TIMEOUT, Runtime
 from cirn_dist.engine.tasks import ranks_of_tasks
 from cirn_dist.engine.watchdog import HANG, record_collectives
@@ -21,7 +21,6 @@ from cirn_dist.precision import choose_precision, hardware, uses_cuda
 def join(
     precision: AskedPrecision = "auto",
     *,
-    backbone: str = "",
     ranks: int | None = None,
     folder: Path | None = None,
     start_timeout: float = START_TIMEOUT,
@@ -37,7 +36,6 @@ def join(
 
     Args:
         precision: what was asked for; `auto` leaves it to the launcher's setting, then to the hardware.
-        backbone: the segmenter's; some do not compute in every precision.
         ranks: how many there must be; None takes the launcher's word.
         deterministic: whether the same step has the same bits each time; on a GPU exact sums ask for it too.
         tf32: whether convolutions of float32 may round what they multiply to 10 bits.
@@ -55,11 +53,12 @@ def join(
         record_collectives(folder / HANG)  # read from the environment when the process group is made
     deterministic = deterministic or (backend == "exact" and uses_cuda())
     choose_kernels(deterministic=deterministic, tf32=tf32)
+    keep_host_memory()
     # Device and process group alone: an Accelerator would keep every network it prepares until the process ends.
     state = PartialState(cpu=not uses_cuda(), timeout=timedelta(seconds=start_timeout))
     runtime = Runtime(
         state.device,
-        choose_precision(_or_launchers(precision), hardware(state.device), backbone),
+        choose_precision(_or_launchers(precision), hardware(state.device)),
         rank=state.process_index,
         world=state.num_processes,
         backend=backend,

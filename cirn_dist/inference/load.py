@@ -87,7 +87,7 @@ class TrainedSegmenter:
         asked = used.engine.precision
         if asked == "fp16" and self.device.type == "cpu":  # a GPU's run, looked at on a laptop
             asked = "fp32"
-        chosen = choose_precision(asked, hardware(self.device), used.model.backbone)
+        chosen = choose_precision(asked, hardware(self.device))
         self._half = HALF.get(chosen)
 
     @property

@@ -16,6 +16,8 @@ from cirn_dist.precision import wide
 if TYPE_CHECKING:
     from cirn_dist.choices import Gan
 
+_SHORTEST = 1e-8  # no two lengths' product is taken for less, as in F.cosine_similarity
+
 
 def cosine_distance(p1: Tensor, p2: Tensor) -> Tensor:
     """Return R(p1, p2) = 1 - cos(softmax(p1), softmax(p2)) per pixel: (N, C, H, W) logits -> (N, 1, H, W) in [0, 1]."""
@@ -72,8 +74,11 @@ def adversarial_discriminator(
 
 def weight_discrepancy(classifier: nn.Module, others: Iterable[nn.Module]) -> Tensor:
     """Return cos(w, w') + 1 in [0, 2] over all weights and biases of C and ACM's classifier, averaged over `others`."""
-    own = _flat(classifier)
-    values = [F.cosine_similarity(own, _flat(other), dim=0) + 1 for other in others]
+    own = _inner(classifier, classifier)
+    values = []
+    for other in others:
+        lengths = (own * _inner(other, other)).sqrt().clamp_min(_SHORTEST)
+        values.append(_inner(classifier, other) / lengths + 1)
     return sum_of(values) / len(values)
 
 
@@ -88,5 +93,7 @@ def _domain_loss(logits: Tensor, domain: float, weights: Tensor | None, kind: Ga
     return per_pixel.mean() if weights is None else (weights * per_pixel).mean()
 
 
-def _flat(module: nn.Module) -> Tensor:
-    return torch.cat([wide(parameter).flatten() for parameter in module.parameters()])
+def _inner(one: nn.Module, other: nn.Module) -> Tensor:
+    """Return the inner product of all parameters: F.cosine_similarity would divide millions of them, four times."""
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return sum_of([torch.dot(wide(a).flatten(), wide(b).flatten()) for a, b in pairs])

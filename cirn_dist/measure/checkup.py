@@ -38,7 +38,7 @@ def check_run(config: Config, run: Path, asked: AskedPrecision) -> tuple[Precisi
     """
     machine = hardware()
     elsewhere = asked == "fp16" and machine.device == "cpu"
-    chosen: Precision = "fp16" if elsewhere else choose_precision(asked, machine, config.model.backbone)
+    chosen: Precision = "fp16" if elsewhere else choose_precision(asked, machine)
     free, total = gpu_memory()  # before the estimate takes some
     estimates = footprints(config, chosen, machine.device)
     world = world_of(os.environ, torch.cuda.device_count() if machine.device == "cuda" else 0)

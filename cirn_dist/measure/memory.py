@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-from cirn_dist.models import timm_backbones
+from cirn_dist.models import dilated, timm_backbones
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -65,9 +65,10 @@ class _Forgetting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextlib.contextmanager
 def without_content() -> Iterator[None]:
-    """Make every tensor one that has a shape and no content."""
+    """Make every tensor one that has a shape and no content, and networks use the kernels that a GPU has."""
+    as_on_gpus = mock.patch.object(dilated, "worth_it", return_value=False)
     empty_timm = mock.patch.object(timm_backbones, "create", partial(_emptied, timm_backbones.create))
-    with empty_timm, FakeTensorMode() as mode, torch.random.fork_rng(devices=[]), _Forgetting(mode):
+    with empty_timm, as_on_gpus, FakeTensorMode() as mode, torch.random.fork_rng(devices=[]), _Forgetting(mode):
         yield
 
 

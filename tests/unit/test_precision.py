@@ -24,27 +24,23 @@ OLD_CPU, NEW_CPU = Hardware("cpu"), Hardware("cpu", cpu_bf16=True)
 
 
 @pytest.mark.parametrize(
-    ("machine", "asked", "backbone", "chosen"),
+    ("machine", "asked", "chosen"),
     [
-        (V100, "auto", "resnet101", "fp16"),
-        (V100, "fp32", "resnet101", "fp32"),
-        (T4, "auto", "resnet101", "fp16"),
-        (A100, "auto", "resnet101", "bf16"),
-        (A100, "auto", "mobilenet_v2", "bf16"),
-        (A100, "fp16", "resnet101", "fp16"),
-        (H100, "auto", "resnet101", "bf16"),
-        (H100, "fp64", "resnet101", "fp64"),
-        (OLD_CPU, "auto", "resnet101", "fp32"),
-        (OLD_CPU, "bf16", "resnet101", "bf16"),
-        (NEW_CPU, "auto", "resnet101", "bf16"),
-        (NEW_CPU, "auto", "tiny", "bf16"),
-        # the weight gradient of its dilated depthwise convolutions is not finite there
-        (NEW_CPU, "auto", "mobilenet_v2", "fp32"),
-        (NEW_CPU, "fp32", "resnet101", "fp32"),
+        (V100, "auto", "fp16"),
+        (V100, "fp32", "fp32"),
+        (T4, "auto", "fp16"),
+        (A100, "auto", "bf16"),
+        (A100, "fp16", "fp16"),
+        (H100, "auto", "bf16"),
+        (H100, "fp64", "fp64"),
+        (OLD_CPU, "auto", "fp32"),
+        (OLD_CPU, "bf16", "bf16"),
+        (NEW_CPU, "auto", "bf16"),
+        (NEW_CPU, "fp32", "fp32"),
     ],
 )
-def test_what_each_machine_computes_in(machine: Hardware, asked: str, backbone: str, chosen: str) -> None:
-    assert choose_precision(asked, machine, backbone) == chosen  # type: ignore[arg-type]
+def test_what_each_machine_computes_in(machine: Hardware, asked: str, chosen: str) -> None:
+    assert choose_precision(asked, machine) == chosen  # type: ignore[arg-type]
 
 
 def test_the_precision_is_that_of_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
