@@ -12,6 +12,7 @@ import typer
 
 import cirn_dist
 from cirn_dist.cli.bench import bench_scale
+from cirn_dist.cli.bench_step import bench_step
 from cirn_dist.cli.checkpoints import bench_checkpoint, checkpoints_app
 from cirn_dist.cli.doctor import doctor, fetch
 from cirn_dist.cli.evaluate import evaluate
@@ -57,6 +58,7 @@ app.command()(fetch)
 app.command()(look)
 app.command()(pack)
 bench_app.command("scale")(bench_scale)
+bench_app.command("step")(bench_step)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(export)

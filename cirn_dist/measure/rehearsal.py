@@ -1,4 +1,4 @@
-"""One step of each stage on blank images: what the stage itself describes, without data, parents or a launcher.
+"""One step of each stage on one image: what the stage itself describes, without data, parents or a launcher.
 
 The networks, the losses and the passes are the stages' own, and so are the sizes: a blank set goes through the stage's
 own stream, at its largest scale.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ from cirn_dist.stages.translate.methods import Rendering
 from cirn_dist.stages.translate.players import GENERATORS, build_generator
 from cirn_dist.stages.translate.train import translation
 
+LOSSES = "losses, there and back"  # what a step does outside its networks
 _NEVER = 10**9  # iterations: nothing is logged or drawn of a rehearsal
 
 
@@ -58,19 +59,27 @@ class Work:
     """A stage's work on one micro-batch or batch, with everything it holds.
 
     Attributes:
-        step: does it once; a training's updates its networks.
+        step: does it once; a training's updates its networks, and calls `mark` with what it begins to do.
         networks: all of them, frozen ones too.
         images: width and height of the largest images.
+        count: images of each domain in a step.
+        batch: what a training's step is done on, as it is read.
+        read: reads and augments another, in this process.
     """
 
-    step: Callable[[], None]
+    step: Callable[..., None]
     networks: Sequence[nn.Module]
     images: Size
     players: Sequence[Player] = ()
+    count: int = 1
+    batch: Batch = field(default_factory=dict)
+    read: Callable[[], object] = dict
 
 
 @contextlib.contextmanager
-def rehearsals(config: Config, precision: Precision, device: str = "cpu") -> Iterator[dict[str, Callable[[], Work]]]:
+def rehearsals(
+    config: Config, precision: Precision, device: str = "cpu", *, drawn: bool = False
+) -> Iterator[dict[str, Callable[[], Work]]]:
     """Yield how to begin the work of each stage that trains or renders, and of scoring, in the pipeline's order.
 
     Controls and later rounds are left out: they are other stages' steps again. The blank images lie in a temporary
@@ -78,6 +87,7 @@ def rehearsals(config: Config, precision: Precision, device: str = "cpu") -> Ite
 
     Args:
         precision: of the computation; on a CPU bf16 stands for fp16, which has as many bytes.
+        drawn: the images and labels have content, drawn from a fixed seed: what is to be timed.
     """
     config = _without_parents(settled(config))
     precision = "bf16" if precision == "fp16" and device == "cpu" else precision
@@ -87,7 +97,7 @@ def rehearsals(config: Config, precision: Precision, device: str = "cpu") -> Ite
         folder = Path(temporary)
         run = Run(config, folder / "run", runtime, Progress([], quiet=True), StopRequest(folder / "STOP"))
         source, target, pseudo = (
-            _blank(folder / name, getattr(config.data, domain).size, space)
+            _one_image(folder / name, getattr(config.data, domain).size, space, drawn=drawn)
             for name, domain, space in (
                 ("source", "source", run.labels),
                 ("target", "target", None),
@@ -95,14 +105,15 @@ def rehearsals(config: Config, precision: Precision, device: str = "cpu") -> Ite
             )
         )
         known: dict[str, Callable[[], Work]] = {
-            "source": lambda: _training(run, supervised(run, "source", source, config.source)),
-            "translate": lambda: _translating(run, source, target),
+            "source": lambda: _training(run, supervised(run, "source", source, config.source), drawn=drawn),
+            "translate": lambda: _translating(run, source, target, drawn=drawn),
             "render": lambda: _rendering(run),
-            "cir": lambda: _training(run, supervised(run, "cir", source, config.cir)),
-            "adapt": lambda: _training(run, adaptation(run, "adapt", source, target, config.adapt)),
+            "cir": lambda: _training(run, supervised(run, "cir", source, config.cir), drawn=drawn),
+            "adapt": lambda: _training(run, adaptation(run, "adapt", source, target, config.adapt), drawn=drawn),
             "self_train": lambda: _training(
                 run,
                 online_self_training(run, source, target) if config.is_online else self_training(run, source, pseudo),
+                drawn=drawn,
             ),
         }
         walked = [stage.name for stage in stages(config) if stage.name in known]
@@ -141,36 +152,54 @@ def _without_parents(config: Config) -> Config:
     )
 
 
-def _blank(folder: Path, size: Size, space: LabelSpace | None) -> ShardSet:
-    """Write a set of one black image, labelled with the first class where there are classes."""
-    sample = {CODECS["png"]: encode_image(Image.new("RGB", size), "png")}
+def _one_image(folder: Path, size: Size, space: LabelSpace | None, *, drawn: bool) -> ShardSet:
+    """Write a set of one image, black or of drawn colours; of the first class or of drawn ones, where there are any."""
+    rng, classes, (width, height) = np.random.default_rng(0), len(space.classes) if space else 1, size
+    coarse = (max(1, height // 8), max(1, width // 8))
+    colours, labels = rng.integers(0, 256, (*coarse, 3), np.uint8), rng.integers(0, classes, coarse, np.uint8)
+    image = Image.fromarray(colours).resize(size, Image.Resampling.BICUBIC) if drawn else Image.new("RGB", size)
+    sample = {CODECS["png"]: encode_image(image, "png")}
     if space is not None:
-        sample[LABEL] = encode_label(np.zeros(size[::-1], np.uint8))
-    write_shard(folder, "blank", [("blank", sample)])
-    return finish(folder, ["blank"], name="blank", label_space=space, made={"by": "rehearsal"})
+        label = Image.fromarray(labels).resize(size, Image.Resampling.NEAREST)
+        sample[LABEL] = encode_label(np.asarray(label) if drawn else np.zeros((height, width), np.uint8))
+    write_shard(folder, "one", [("one", sample)])
+    return finish(folder, ["one"], name="one", label_space=space, made={"by": "rehearsal"})
 
 
-def _training(run: Run, training: Training, *others: nn.Module) -> Work:
+def _training(run: Run, training: Training, *others: nn.Module, drawn: bool) -> Work:
     """Return a training's step; of several micro-batches two, the second of which meets the first one's gradients."""
     engine, runtime = run.config.engine, run.runtime
     plan = Plan(engine.images_per_step, 1, 0, engine.micro_batch)
-    with with_content(), contextlib.closing(loader(training.streams, plan, first_step=0, last_step=1)) as batches:
-        read: Batch = next(batches)
-    batch = {domain: {name: _blank_like(entry, runtime.device) for name, entry in entries.items()}
-             for domain, entries in read.items()}  # fmt: skip
+
+    def read() -> Batch:
+        with contextlib.closing(loader(training.streams, plan, first_step=0, last_step=1)) as batches:
+            return next(batches)
+
+    with with_content():
+        found = read()
+    placed = partial(_placed if drawn else _blank_like, device=runtime.device)
+    batch = {domain: {name: placed(entry) for name, entry in entries.items()} for domain, entries in found.items()}
     micro_batches, last = min(plan.accumulation, 2), training.iterations - 1
 
-    def step() -> None:
-        ready = _Repeated(partial(prepared, batch, runtime.dtype), micro_batches)
-        accumulate(training.players, training.turns, training.passes, ready, last, runtime)
+    def step(mark: Callable[[str], None] = lambda _: None) -> None:
+        def upload() -> Batch:
+            mark("preparing the batch")
+            ready = prepared(batch, runtime.dtype)
+            mark(LOSSES)
+            return ready
+
+        accumulate(training.players, training.turns, training.passes, _Repeated(upload, micro_batches), last, runtime)
         for player in training.players.values():
+            mark("gradient norms")
             player.gradient_norm()
+            mark("optimizers")
             player.update(finite=True)
 
     players = list(training.players.values())
     networks = [network for player in players for network in player.networks.values()]
-    height, width = max(entries["image"].shape[-2:] for entries in read.values())
-    return Work(step, [*networks, *others], (width, height), players)
+    height, width = max(entries["image"].shape[-2:] for entries in found.values())
+    count = micro_batches * engine.micro_batch
+    return Work(step, [*networks, *others], (width, height), players, count, batch, read)
 
 
 @dataclass(frozen=True)
@@ -187,9 +216,9 @@ class _Repeated:
         return (self.make() for _ in range(self.count))
 
 
-def _translating(run: Run, source: ShardSet, target: ShardSet) -> Work:
+def _translating(run: Run, source: ShardSet, target: ShardSet, *, drawn: bool) -> Work:
     pretrained = for_inference(build_segmenter(run, with_acm=False), run.runtime.device)
-    return _training(run, translation(run, source, target, pretrained, parents={}), pretrained)
+    return _training(run, translation(run, source, target, pretrained, parents={}), pretrained, drawn=drawn)
 
 
 def _rendering(run: Run) -> Work:
@@ -224,6 +253,11 @@ def _pixels(run: Run, count: int) -> Callable[[int, int], torch.Tensor]:
     return lambda width, height: torch.zeros(count, 3, height, width, device=run.runtime.device).contiguous(
         memory_format=torch.channels_last
     )
+
+
+def _placed(entry: Any, device: torch.device) -> Any:
+    """Return what of a micro-batch goes to the device, as it is."""
+    return entry.to(device) if isinstance(entry, torch.Tensor) and entry.dim() > 1 else entry
 
 
 def _blank_like(entry: Any, device: torch.device) -> Any:

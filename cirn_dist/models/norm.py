@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -48,11 +49,19 @@ class PortableSyncBatchNorm(nn.BatchNorm2d):
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
-    """InstanceNorm2d that is right in half precision on CPUs too, where torch rounds each mean to it."""
+    """InstanceNorm2d that is right in half precision on CPUs too, where torch rounds each mean to it.
+
+    Of a single image it is batch normalisation, whose kernel there leaves pixels' channels together: torch's own
+    instance normalisation copies every map to another order, and what follows copies it back.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each image's channels, (N, C, H, W); the result has the input's number format."""
-        return super().forward(wide(x)).to(x.dtype) if x.device.type == "cpu" else super().forward(x)
+        if x.device.type != "cpu":
+            return super().forward(x)
+        if len(x) > 1 or self.track_running_stats or x.shape[-2:].numel() == 1:
+            return super().forward(wide(x)).to(x.dtype)
+        return F.batch_norm(wide(x), None, None, self.weight, self.bias, training=True, eps=self.eps).to(x.dtype)
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):

@@ -144,3 +144,29 @@ def test_norms_are_computed_in_float32_under_autocast(kind: str) -> None:
         expected = (x.double() - mean) / (variance + 1e-5).sqrt()
     # The result may be rounded to bf16, 2^-9; statistics in bf16 would be wrong by more than the spread itself.
     torch.testing.assert_close(found.double(), expected, rtol=2**-8, atol=1e-3)
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("number", [1, 2])
+def test_instance_norm_of_one_image_and_of_more_is_its_formula(
+    number: int, layout: torch.memory_format, affine: bool
+) -> None:
+    generator = torch.Generator().manual_seed(4)
+    norm = InstanceNorm2d(5, affine=affine).double()
+    if affine:
+        nn.init.normal_(norm.weight, generator=generator)
+        nn.init.normal_(norm.bias, generator=generator)
+    x = torch.randn(number, 5, 7, 6, generator=generator, dtype=torch.float64).contiguous(memory_format=layout)
+    x.requires_grad_()
+    variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
+    expected = (x - mean) / (variance + 1e-5).sqrt()
+    if affine:
+        expected = expected * norm.weight[:, None, None] + norm.bias[:, None, None]
+    found, gradient = norm(x), torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    inputs = (x, *norm.parameters())
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(*(torch.autograd.grad(y, inputs, gradient) for y in (found, expected)), strict=True):
+        torch.testing.assert_close(one, other)
+    if number == 1:
+        assert found.is_contiguous(memory_format=layout), "no copy to another order"
