@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import partial
@@ -41,8 +42,19 @@ class CirnError(Exception):
 
 
 def one_line(text: str) -> str:
-    """Return a text that stays on its line: names of files may hold line ends and commands to the terminal."""
-    return "".join(char if char.isprintable() else _visible(char) for char in text)
+    """Return a text that stays on its line, without secrets: names of files may hold commands to the terminal."""
+    return masked("".join(char if char.isprintable() else _visible(char) for char in text))
+
+
+_SECRET = re.compile(
+    r"(?i)([\w.-]*(?:api_?key|access_?key|token|secret|passw(?:or)?d|credential)[\w.-]*['\"]?\s*[=:]\s*['\"]?)([^\s'\",;]+)"
+)
+_PASSWORD_IN_URL = re.compile(r"(\w+://)[^\s/@]+@")
+
+
+def masked(text: str) -> str:
+    """Return a text with the values of what is called a key, a token, a secret or a password as ***."""
+    return _PASSWORD_IN_URL.sub(r"\1***@", _SECRET.sub(r"\1***", text))
 
 
 def _visible(char: str) -> str:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,8 +59,16 @@ def _elsewhere(error: OSError, place: Path) -> Path | None:
         return None
     file = Path(os.path.abspath(error.filename))
     place = Path(os.path.abspath(place))
-    beside = file.parent == place.parent and file.name.endswith(PARTIAL)
-    return None if beside or file.is_relative_to(place) or place.is_relative_to(file) else file
+    partial = file.parent == place.parent and file.name.endswith(PARTIAL)
+    return None if partial or file.is_relative_to(place) or place.is_relative_to(file) else file
+
+
+def beside(path: Path) -> Path:
+    """Return the name of a file that is being written: in a folder that others may write, nobody can guess it.
+
+    To be opened for creation alone ("x"), so that a link that waits there is never written through.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(8)}{PARTIAL}")
 
 
 @contextmanager
@@ -69,10 +78,10 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     Raises:
         DataError: no space left, read-only file system, no permission.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    partial = beside(path)
     with writing_into(path):
         try:
-            with partial.open("wb") as file:
+            with partial.open("xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -80,6 +89,11 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
             sync(path.parent)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def as_its_folder(file: Path) -> None:
+    """Give a file the permissions that its folder has, which are the umask's: who may list it may read it."""
+    file.chmod(file.parent.stat().st_mode & 0o666)
 
 
 def sync(path: Path) -> None:

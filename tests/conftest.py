@@ -21,6 +21,7 @@ SHARED = ROOT.parent / "shared"
 
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["CIRN_TEST_API_KEY"] = "b7e1c0ffee"  # which no run may write anywhere
 
 MINI = {
     "extends": "demo.yaml",

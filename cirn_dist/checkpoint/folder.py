@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cirn_dist.errors import CheckpointError
-from cirn_dist.files import file_sha256, sync
+from cirn_dist.files import as_its_folder, file_sha256, sync
 
 MANIFEST, STATE = "MANIFEST.json", "state.json"
 Tensors = Mapping[str, Tensor]
@@ -86,7 +86,9 @@ def build(folder: Path, components: Mapping[str, Tensors], state: Mapping[str, A
         OSError, SafetensorError: the disk is full or cannot be written.
     """
     for name, tensors in components.items():
-        save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, folder / f"{name}.safetensors")
+        file = folder / f"{name}.safetensors"
+        save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, file)
+        as_its_folder(file)  # it is written by way of a temporary file of 0600
     (folder / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
     manifest = {}
     for file in sorted(folder.iterdir()):

@@ -16,6 +16,7 @@ import torch
 import cirn_dist
 from cirn_dist.config.schema import Config
 from cirn_dist.engine.runtime import Runtime
+from cirn_dist.errors import masked
 from cirn_dist.rundir.made import Circumstances
 
 
@@ -23,7 +24,7 @@ def circumstances(config: Config, runtime: Runtime, allow: Sequence[str] = ()) -
     """Return how this process is executed; `allow` is what may differ from what its folder was begun with."""
     on_gpu = runtime.device.type == "cuda"
     return Circumstances(
-        command=command(sys.argv),
+        command=masked(command(sys.argv)),
         version=cirn_dist.__version__,
         commit=commit(Path(cirn_dist.__file__).parents[1]),
         code=code(Path(cirn_dist.__file__).parent),

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.errors import CheckpointError
-from cirn_dist.files import file_sha256
+from cirn_dist.files import atomic, file_sha256
 from cirn_dist.models.backbones import BEYOND_FEATURES, build_backbone
 from cirn_dist.models.classifier import Classifier
 from cirn_dist.models.deeplab import Segmenter
@@ -119,12 +118,10 @@ def _count(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _save(tensors: Mapping[str, Tensor], out: Path, description: dict[str, str]) -> None:
-    building = out.with_name(f".tmp-{out.name}")
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=description)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, building, metadata=description)
-        os.replace(building, out)
+        with atomic(out) as file:
+            file.write(content)
     except OSError as error:
         raise CheckpointError(f"cannot be written ({error.strerror})", where=out) from error
-    finally:
-        building.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from cirn_dist.errors import CirnError
-from cirn_dist.files import writing_into
+from cirn_dist.files import beside, writing_into
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +91,10 @@ class RunLock:
         """
         with writing_into(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            mine = self.folder / f".lock.{socket.gethostname()}-{os.getpid()}.partial"
-            mine.write_text(json.dumps(asdict(Holder.me())), encoding="utf-8")
+            mine = beside(self.folder / f"lock.{socket.gethostname()}")
             try:
+                with mine.open("x", encoding="utf-8") as file:
+                    json.dump(asdict(Holder.me()), file)
                 while self._path is None:
                     self._path = self._try(mine)
             finally:
