@@ -181,7 +181,8 @@ class Chain:
         done = launching.finish(process)
         for pid in ranks:
             _kill(pid)
-        return Outcome(done.returncode, done.stdout, done.stderr if done.returncode >= 0 else "")
+        ours = [line for line in done.stderr.splitlines() if "cirn-dist: " in line or "cirn_dist/" in line]
+        return Outcome(done.returncode, done.stdout, "\n".join(ours))  # torchrun has a traceback of its own for a kill
 
 
 def _descendants(pid: int) -> list[int]:
