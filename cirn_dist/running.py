@@ -32,6 +32,7 @@ from cirn_dist.engine.stop import PREEMPTED, STOP, StopRequest
 from cirn_dist.engine.watchdog import HANG
 from cirn_dist.errors import TRY_AGAIN, CirnError, ConfigError, Stopped
 from cirn_dist.files import replace_text, writing_into
+from cirn_dist.formats import RUN
 from cirn_dist.inputs import check_inputs
 from cirn_dist.pipeline import run_pipeline
 from cirn_dist.report.html import write_report
@@ -236,6 +237,7 @@ def _facts(config: Config, made_by: Circumstances) -> dict[str, Any]:
     """Return what run.json says of the start that began the run."""
     rule, images = config.engine.lr_scaling, config.engine.images_per_step
     return {
+        "format": RUN,
         "name": config.name,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "ranks": made_by.ranks,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 FLOORS = {
-    "choices": 0, "errors": 0, "files": 0, "libraries": 0, "precision": 0, "resources": 0, "schedule": 0, "seeds": 0,
-    "transfer": 0,
+    "choices": 0, "errors": 0, "files": 0, "formats": 0, "libraries": 0, "precision": 0, "resources": 0, "schedule": 0,
+    "seeds": 0, "transfer": 0,
     "config": 1,
     "chain": 2, "data": 2, "losses": 2, "models": 2,
     "checkpoint": 3,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cirn_dist.errors import CheckpointError
 from cirn_dist.files import as_its_folder, file_sha256, sync
+from cirn_dist.formats import CHECKPOINT, is_format
 
 MANIFEST, STATE = "MANIFEST.json", "state.json"
 Tensors = Mapping[str, Tensor]
@@ -141,8 +142,13 @@ def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Return what `state.json` of a checkpoint folder says."""
+    """Return what `state.json` of a checkpoint folder says.
+
+    Raises:
+        CheckpointError: a later version wrote it.
+    """
     state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
+    is_format(state.get("format"), CHECKPOINT, path, CheckpointError)
     return state
 
 

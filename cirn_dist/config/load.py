@@ -16,6 +16,8 @@ from cirn_dist.config.schema import Config
 from cirn_dist.config.section import Located
 from cirn_dist.config.yamlfile import parse_yaml, read_mapping, to_yaml
 from cirn_dist.errors import ConfigError
+from cirn_dist.files import read_json
+from cirn_dist.formats import RUN, is_format
 from cirn_dist.resources import Kind, expanded, folder, inside, is_there, plain, resource
 
 Tree = dict[str, Any]
@@ -134,8 +136,11 @@ def recorded(file: Path) -> Tree:
     beside the file, they are taken so.
 
     Raises:
-        ConfigError: not YAML, or not a mapping.
+        ConfigError: not YAML, or not a mapping; or the run beside it is of a later version.
     """
+    facts = file.with_name("run.json")
+    if facts.is_file() and isinstance(said := read_json(facts), dict):
+        is_format(said.get("format"), RUN, file.parent, ConfigError)
 
     def whole(mark: Located, text: str, key: Key) -> str:
         if mark.is_word(text):

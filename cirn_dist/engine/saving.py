@@ -18,6 +18,7 @@ from cirn_dist.display.checkpoints import saves_line
 from cirn_dist.engine.players import Player
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.shared_files import await_files
+from cirn_dist.formats import CHECKPOINT
 from cirn_dist.models.norm import average_running_stats
 from cirn_dist.rundir.parents import origins, parent_records
 from cirn_dist.rundir.saves import Save, append_save
@@ -178,6 +179,7 @@ class Saver:
     def _state(self, step: int, finished: bool, score: float | None) -> dict[str, Any]:
         """Return what `state.json` says; nothing of it depends on how often the run was interrupted."""
         state = {
+            "format": CHECKPOINT,
             "stage": self.stage,
             "step": step,
             "iteration": step * self.run.config.engine.images_per_step,

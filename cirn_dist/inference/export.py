@@ -13,7 +13,8 @@ from cirn_dist import __version__
 from cirn_dist.config.load import dump
 from cirn_dist.data.run_sets.label_space import settled
 from cirn_dist.files import atomic, replace_text
-from cirn_dist.inference.find import FORMAT, VERSION
+from cirn_dist.formats import NETWORK
+from cirn_dist.inference.find import FORMAT
 from cirn_dist.inference.graph import graph_difference, write_graph
 from cirn_dist.inference.load import TrainedSegmenter, load
 from cirn_dist.inference.pictures import Pixels
@@ -85,7 +86,7 @@ def _said(net: TrainedSegmenter) -> dict[str, str]:
     portable = config.model_copy(update={"data": data, "model": model, "translate": translate})
     expects = net.network.backbone.normalisation
     return {
-        FORMAT: VERSION,
+        FORMAT: NETWORK,
         "version": __version__,
         "stage": net.stage,
         "checkpoint": net.fingerprint,

@@ -19,6 +19,7 @@ from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.run_sets.label_space import run_space
 from cirn_dist.errors import CheckpointError, ConfigError, nearest
 from cirn_dist.files import file_sha256, naming_the_file
+from cirn_dist.formats import NETWORK, is_format
 from cirn_dist.inference.network import segmenter_of
 from cirn_dist.models.imported import load_imported
 from cirn_dist.models.weights import described, read_weights
@@ -27,7 +28,7 @@ from cirn_dist.rundir.settings import CONFIG
 
 _CHECKPOINTS = "checkpoints"
 _NETWORKS = {"segmenter": "segmenter", "teacher": "teacher (that is online self-training's)"}
-FORMAT, VERSION = "cirn_dist", "network/1"  # of an exported file's metadata
+FORMAT = "cirn_dist"  # what an exported file's metadata calls its format
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _checked(run: Path, stage: str, checkpoint: Checkpoint, config: Config, comp
 
 def _exported(file: Path) -> Found:
     said = described(file)
-    if said.get(FORMAT) != VERSION:
+    if not is_format(said.get(FORMAT), NETWORK, file, CheckpointError):
         fix = "cirn-dist export makes one of a run; for weights of another project say --config, whose network they are"
         raise CheckpointError("is no exported network", where=file, fix=fix)
     config = parse(parse_yaml(said["config"], file), where=file)
@@ -145,7 +146,7 @@ def _exported(file: Path) -> Found:
 def _imported(file: Path, config: Config) -> Found:
     """Return weights of another project as a segmenter; ACM without attention is a plain second classifier."""
     said = described(file)
-    if said.get(FORMAT) == VERSION:
+    if is_format(said.get(FORMAT), NETWORK, file, CheckpointError):
         raise ConfigError("has a configuration of its own", where=file, fix="drop --config: it is for weights alone")
     names = read_weights(file).keys()
     with_acm = any(name.startswith("acm.classifiers.") for name in names)

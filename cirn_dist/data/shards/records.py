@@ -8,10 +8,11 @@ from typing import Any
 
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.shards.class_counts import counts_name
-from cirn_dist.data.shards.shardset import FORMAT, INDEX, ShardSet, index_name, space_to_json
+from cirn_dist.data.shards.shardset import INDEX, ShardSet, index_name, space_to_json
 from cirn_dist.data.shards.stats import Stats, total
 from cirn_dist.errors import DataError
 from cirn_dist.files import digest, read_json, write_json
+from cirn_dist.formats import SHARDS
 
 Record = dict[str, Any]
 
@@ -99,7 +100,7 @@ def write_index(
     classes = label_space.num_classes if label_space else 0
     class_pixels = stats.class_pixels or (0,) * 256
     content = {
-        "format": FORMAT,
+        "format": SHARDS,
         "name": name,
         "samples": sum(record["samples"] for record in records),
         "fields": list(members),

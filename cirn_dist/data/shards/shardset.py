@@ -17,8 +17,8 @@ from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.shards import tars
 from cirn_dist.errors import CorruptSample, DataError
 from cirn_dist.files import digest, read_json
+from cirn_dist.formats import SHARDS, is_format
 
-FORMAT = "cirn-shards/1"
 INDEX = "index.json"
 LABEL = "label.png"
 Sample = dict[str, bytes]
@@ -64,8 +64,8 @@ class ShardSet:
         if not (path / INDEX).is_file():
             raise DataError(f"not a complete shard set: no {INDEX}", where=path, fix="pack it, or finish packing it")
         meta = read_json(path / INDEX)
-        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-            raise DataError(f"not of the format {FORMAT}", where=path / INDEX, fix="pack or index the set again")
+        if not isinstance(meta, dict) or not is_format(meta.get("format"), SHARDS, path, DataError):
+            raise DataError(f"not of the format {SHARDS}", where=path / INDEX, fix="pack or index the set again")
         content = {key: value for key, value in meta.items() if key not in ("fingerprint", "notes")}
         if digest(content) != meta.get("fingerprint"):
             raise DataError("the index was changed: its fingerprint differs", where=path / INDEX, fix="index it again")
