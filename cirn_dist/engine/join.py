@@ -12,7 +12,7 @@ from accelerate import PartialState
 from cirn_dist.choices import AskedPrecision, Backend
 from cirn_dist.engine.arithmetic import choose_kernels, keep_host_memory
 from cirn_dist.engine.runtime import START_TIMEOUT, Runtime
-from cirn_dist.engine.tasks import ranks_of_tasks
+from cirn_dist.engine.tasks import assert_ranks, ranks_of_tasks
 from cirn_dist.engine.watchdog import HANG, record_collectives
 from cirn_dist.engine.world import assert_a_gpu_each, assert_no_other_engine, assert_world
 from cirn_dist.precision import choose_precision, hardware, uses_cuda
@@ -47,6 +47,7 @@ def join(
     assert_no_other_engine(os.environ)
     if ranks != 1:
         os.environ.update(ranks_of_tasks(os.environ))
+    assert_ranks(os.environ)
     if uses_cuda():
         assert_a_gpu_each(os.environ, torch.cuda.device_count())
     if folder is not None:

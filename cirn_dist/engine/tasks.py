@@ -14,6 +14,7 @@ _MPI = (
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
     ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),  # MPICH, Intel MPI
 )
+_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # torchrun's names
 _OWN_GPUS = ("SLURM_GPUS_PER_TASK", "SLURM_TRES_PER_TASK")  # each task is shown its own alone
 
 
@@ -97,4 +98,30 @@ def _on_this_node(environment: Mapping[str, str]) -> str:
 
 def _number(environment: Mapping[str, str], name: str) -> int:
     value = environment.get(name, "")
-    return int(value) if value.isdigit() else 0
+    return int(value) if _is_number(value) else 0
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
+def assert_ranks(environment: Mapping[str, str]) -> None:
+    """Check what a launcher, or a scheduler's own, has said of the ranks, before libraries read it.
+
+    Raises:
+        ConfigError: a variable is no number, or a rank is not below the number of ranks.
+    """
+    told = {name: environment[name] for name in (*_RANKS, "MASTER_PORT") if name in environment}
+    for name, value in told.items():
+        if not _is_number(value):
+            raise ConfigError(
+                f"is {value!r}, no number", where=name, fix="the launcher sets it: see how it was started"
+            )
+    for rank, size in (_RANKS[:2], _RANKS[2:]):
+        if rank in told and size in told and not int(told[rank]) < int(told[size]):
+            raise ConfigError(f"is {told[rank]}, of {told[size]} ranks", where=rank, fix="start it by one launcher")
+    here, world = told.get("LOCAL_WORLD_SIZE", "0"), told.get("WORLD_SIZE", "")
+    if world and int(here) > int(world):
+        raise ConfigError(f"is {here}, of {world} ranks", where="LOCAL_WORLD_SIZE", fix="start it by one launcher")
+    if not 0 < int(told.get("MASTER_PORT", "1")) < 2**16:
+        raise ConfigError(f"is {told['MASTER_PORT']}, no port", where="MASTER_PORT", fix="take one below 65536")

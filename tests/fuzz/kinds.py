@@ -14,8 +14,6 @@ import random
 import shutil
 import struct
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,10 @@ import numpy as np
 import torch
 import yaml
 from mutate import HOSTILE, bytes_of, tree_of
+from outcome import REFUSED, Fault, Kind, refusing
 from PIL import Image
 from safetensors.torch import save_file
+from scheduling import scheduler
 
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.config.load import Setting, dump, load
@@ -39,32 +39,10 @@ from cirn_dist.data.shards.foreign import index_foreign
 from cirn_dist.data.shards.shardset import INDEX, ShardSet
 from cirn_dist.data.shards.verify import verify
 from cirn_dist.data.shards.writer import finish, write_shard
-from cirn_dist.errors import CirnError
 from cirn_dist.models.weights import described, read_weights
 from cirn_dist.rundir.made import read_made
 from cirn_dist.rundir.metrics import read_metrics
 from cirn_dist.rundir.results import read_results
-
-REFUSED, RIGHT = "refused", "right"
-Kind = Callable[[Path, random.Random], str]
-
-
-class Fault(Exception):
-    """What may not come of any input."""
-
-
-@contextmanager
-def refusing() -> Iterator[list[str]]:
-    """Note that what is done was refused by the project's own error, in one line."""
-    outcome: list[str] = []
-    try:
-        yield outcome
-    except CirnError as error:
-        if "\n" in str(error) or "\x1b" in str(error):
-            raise Fault(f"the error is more than a line, or commands the terminal: {error!s}") from error
-        outcome.append(REFUSED)
-    else:
-        outcome.append(RIGHT)
 
 
 def configuration(folder: Path, draw: random.Random) -> str:
@@ -345,5 +323,5 @@ def run_records(folder: Path, draw: random.Random) -> str:
 KINDS: dict[str, Kind] = {
     kind.__name__: kind
     for kind in (configuration, override, recipe, list_file, image, shard_set, foreign_tar, checkpoint, weights_file,
-                 run_records)
+                 run_records, scheduler)
 }  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from cirn_dist.engine.tasks import first_host, ranks_of_tasks
+from cirn_dist.engine.tasks import assert_ranks, first_host, ranks_of_tasks
 from cirn_dist.errors import ConfigError
 
 # What srun told the last of five tasks on two nodes (SLURM 22.05).
@@ -86,3 +86,21 @@ def test_the_first_of_a_list_of_nodes(nodes: str, first: str) -> None:
 def test_the_way_that_is_told_exists() -> None:
     (told,) = set(re.findall(r"launch/slurm/[\w.]+", Path(ROOT, "cirn_dist/engine/tasks.py").read_text()))
     assert (ROOT / told).is_file()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE: is 'two', no number"),
+        ({"RANK": "²", "WORLD_SIZE": "4"}, "RANK: is '²', no number"),
+        ({"RANK": "4", "WORLD_SIZE": "4"}, "RANK: is 4, of 4 ranks"),
+        ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "1"}, "LOCAL_RANK: is 1, of 1 ranks"),
+        ({"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "4"}, "LOCAL_WORLD_SIZE: is 4, of 2 ranks"),
+        ({"MASTER_PORT": "70000"}, "MASTER_PORT: is 70000, no port"),
+    ],
+)
+def test_what_no_launcher_should_say_is_refused(said: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        assert_ranks(said)
+    assert_ranks({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_PORT": "29500"})
+    assert_ranks({})
