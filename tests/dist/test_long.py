@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -50,14 +51,14 @@ def test_two_ranks_over_two_thousand_steps_keep_their_memory_and_files(tmp_path:
     process = start(2, "run", tmp_path / "long.yaml", "--out", tmp_path / "run", "--until", "source",
                     launcher="torchrun", cold=True)  # fmt: skip
     seen: dict[int, list[tuple[float, int, int]]] = {}
-    zombies = set()
+    zombies: Counter[int] = Counter()
     while process.poll() is None:
         everyone = family(process.pid)
         if metrics.is_file():
             for pid in everyone:
                 if (found := look(pid)) is not None:
                     seen.setdefault(pid, []).append((time.monotonic(), found[0], found[1]))
-                    zombies |= {pid} if found[2] == "Z" else set()
+                    zombies[pid] += found[2] == "Z"
         time.sleep(0.5)
     done = finish(process)
     assert done.returncode == 0, done.stderr
@@ -72,7 +73,7 @@ def test_two_ranks_over_two_thousand_steps_keep_their_memory_and_files(tmp_path:
         assert slope * seconds < 12, f"{pid} grew by {slope * seconds:.1f} MiB over the last two thirds"
         early, late = (np.median(part[:, 2]) for part in np.array_split(settled, 2))
         assert early == late, f"{pid}: open files {settled[:, 2]}"
-    assert not zombies, "a process that has ended is waited for"
+    assert max(zombies.values()) < 6, "a process that has ended is waited for, within seconds"
     assert not [pid for pid in seen if look(pid) is not None and "cirn" in _command(pid)], "nothing is left"
 
 
