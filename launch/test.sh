@@ -7,5 +7,6 @@ source launch/environment.sh test
 ruff check cirn_dist tests
 ruff format --check cirn_dist tests
 mypy
+vulture
 # A file to a process, the long ones first, as they are collected.
 exec pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -40,7 +40,6 @@ from cirn_dist.stages.segmenter import build_segmenter, stream
 from cirn_dist.stages.source import supervised
 
 C19, C16 = label_space("cityscapes19"), label_space("synthia16")
-TERRAIN = C19.classes.index("terrain")
 
 
 def test_both_synthia_protocols_and_the_13_classes() -> None:
