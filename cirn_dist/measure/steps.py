@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -100,8 +102,7 @@ def bench_step(
             given = other(against, stage, work, len(run_space(config.data).classes), precision)
             mine.append((given.name, given.step))
         ours, *theirs = _in_turn(mine, steps, device)
-        with FlopCounterMode(display=False) as counter:
-            work.step()
+        flop = counted(work.step)
         spent = phases(work)
         began = time.perf_counter()
         work.read()
@@ -119,13 +120,28 @@ def bench_step(
         threads=torch.get_num_threads(),
         steps=steps,
         ours=ours,
-        flop=counter.get_total_flops(),
+        flop=flop,
         peak=matrix_peak(precision, device),
         memory=memory.total,
         phases=spent,
         against=theirs[0] if theirs else None,
         ratio=(ours.cpu / theirs[0].cpu if cpu else ours.wall / theirs[0].wall) if theirs else None,
     )
+
+
+def counted(step: Callable[[], object]) -> int:
+    """Return the floating-point operations of a step's matrix products and convolutions."""
+    # torch's own count of a convolution's backward passes takes every one for a dense one
+    own = {torch.ops.aten.convolution_backward: _backward}
+    with FlopCounterMode(display=False, custom_mapping=own) as counter:
+        step()
+    return int(counter.get_total_flops())
+
+
+def _backward(out: Sequence[int], x: Sequence[int], weight: Sequence[int], *given: Any, **_: Any) -> int:
+    """Count a convolution's gradients: each that is asked for is as much as its forward pass."""
+    transposed, asked = bool(given[4]), given[7]
+    return 2 * sum(map(bool, asked[:2])) * math.prod(x if transposed else out) * math.prod(weight[1:])
 
 
 def matrix_peak(precision: Precision, device: str) -> float:

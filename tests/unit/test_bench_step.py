@@ -17,7 +17,7 @@ from cirn_dist.errors import ConfigError
 from cirn_dist.measure.others import Other, other
 from cirn_dist.measure.phases import phases
 from cirn_dist.measure.rehearsal import LOSSES, Work
-from cirn_dist.measure.steps import StepBench, bench_step
+from cirn_dist.measure.steps import StepBench, bench_step, counted
 
 SMALL = ["model.backbone=tiny", "model.weights=null", "engine.images_per_step=2", "engine.micro_batch=2"]
 SIZE = ["data.source.size=[96,64]", "data.target.size=[96,64]"]
@@ -82,11 +82,12 @@ def test_counted_work_is_the_convolutions_by_hand() -> None:
     """A 3x3 convolution from 3 to 4 channels over 10x8: twice its multiplications, forward, and for each gradient."""
     net = nn.Conv2d(3, 4, 3, padding=1, bias=False)
     x = torch.randn(2, 3, 8, 10, requires_grad=True)
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        net(x).sum().backward()
-    assert counter.get_total_flops() == 3 * 2 * 2 * 80 * 4 * 27
+    assert counted(lambda: net(x).sum().backward()) == 3 * 2 * 2 * 80 * 4 * 27
+    depthwise = nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False)
+    y = torch.randn(2, 6, 8, 10)  # which needs no gradient: forward, and the weight's
+    assert counted(lambda: depthwise(y).sum().backward()) == 2 * 2 * 2 * 80 * 6 * 9
+    doubling = nn.ConvTranspose2d(3, 5, 4, stride=2, padding=1, bias=False)
+    assert counted(lambda: doubling(x).sum().backward()) == 3 * 2 * 2 * 80 * 3 * 5 * 16
     found = bench_step(load("demo", [*SMALL, *SIZE, *CROPS]), "source", "fp32", "cpu", steps=1)
     double = bench_step(
         load("demo", [*SMALL, *SIZE, *CROPS, "engine.images_per_step=4", "engine.micro_batch=4"]),
