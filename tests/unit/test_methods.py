@@ -23,6 +23,7 @@ from cirn_dist.config.load import load
 from cirn_dist.config.schema import flatten
 from cirn_dist.engine.loop import Training, fit
 from cirn_dist.errors import ConfigError
+from cirn_dist.measure.footprint import footprints
 from cirn_dist.paper.statements import judge
 from cirn_dist.paper.sweep import points
 from cirn_dist.stages.adapt.train import adaptation
@@ -255,3 +256,15 @@ def test_a_method_runs_from_the_command_line(method: str, mini: Path, cirn_dist:
     assert stages.keys() == wanted[method]
     page = (tmp_path / "run/report.html").read_text()
     assert f"<span>Method</span>{method}" in page.replace("\n", "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_doctor_counts_the_memory_of_the_methods_own_stage(method: str) -> None:
+    """At the paper's image sizes, with a small backbone: a step of every method can be rehearsed."""
+    backbone = [] if method == "daformer" else ["model.backbone=resnet18", "model.weights=null"]
+    config = load(f"gta5_cityscapes+{method}", backbone)
+    stage = "adapt" if config.with_adapt and method != "cirn_online" else "self_train"
+    (found,) = footprints(config, "bf16", only=[stage])
+    assert found.stage == stage
+    assert 0.3 < found.total / 2**30 < 8
+    assert found.activations > found.parameters > 2**20
