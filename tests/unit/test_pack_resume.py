@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -43,6 +44,24 @@ def test_a_finished_set_is_recognised_even_without_its_raw_folder(tmp_path):
     assert pack("camvid", tmp_path / "gone", tmp_path / "out", size=(12, 8)).fingerprint == first.fingerprint
     with pytest.raises(DataError, match=r"out: packed with other options: size \[12, 8\], now \[24, 16\]; codec 'png'"):
         pack("camvid", raw, tmp_path / "out", size=(24, 16), codec="webp")
+
+
+@pytest.mark.parametrize("fails_at", ["index", "counts", "record"])
+def test_a_disk_that_fills_behind_the_first_tar_leaves_what_packing_goes_on_with(tmp_path, monkeypatch, fails_at):
+    """The plan was removed with no record there, the tar was not, and no later start could begin."""
+    raw = camvid(tmp_path / "raw", 4)
+    whole = contents(pack("camvid", raw, tmp_path / "whole").path)
+    name = {"index": "np.save", "counts": "write_counts", "record": "write_json"}[fails_at]
+    with monkeypatch.context() as patch:
+
+        def full(*_, **__):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patch.setattr(f"cirn_dist.data.shards.writer.{name}", full)
+        with pytest.raises((DataError, OSError), match="No space left"):
+            pack("camvid", raw, tmp_path / "out")
+    assert any((tmp_path / "out").iterdir())
+    assert contents(pack("camvid", raw, tmp_path / "out").path) == whole
 
 
 class Stop(Exception):

@@ -209,11 +209,10 @@ def _begin(out: Path, made: Mapping[str, Any], found: Found) -> str:
 
 
 def _forget_if_empty(out: Path) -> None:
-    """Leave no folder behind when not one shard was finished."""
-    if not any(out.glob("*.record.json")):
+    """Leave no folder behind when nothing is in it; a tar that lacks its index or record is packing to go on with."""
+    if {path.name for path in out.iterdir()} <= {PLAN}:
         (out / PLAN).unlink(missing_ok=True)
-        if not any(out.iterdir()):
-            out.rmdir()
+        out.rmdir()
 
 
 def _refuse_other(there: Mapping[str, Any], wanted: Mapping[str, Any], out: Path) -> None:
