@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from cirn_dist.models import dilated
@@ -31,7 +30,11 @@ class Classifier(nn.Module):
 
     def bias(self) -> Tensor:
         """Return the classifier's output on zero features, (num_classes,)."""
-        return torch.stack([branch.bias for branch in self.branches]).sum(dim=0)  # type: ignore[misc]
+        first, *rest = (branch.bias for branch in self.branches)
+        total: Tensor = first  # type: ignore[assignment]
+        for bias in rest:  # no stack, whose parts' gradients are one memory
+            total = total + bias  # type: ignore[operator]
+        return total
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits: (N, C, h, w) -> (N, num_classes, h, w)."""

@@ -112,6 +112,8 @@ def summed(features: Tensor, branches: Sequence[nn.Conv2d]) -> Tensor:
         F.fold(part, (h, w), kernel_size=3, dilation=branch.dilation, padding=branch.dilation)
         for part, branch in zip(parts, branches, strict=True)
     ]
-    biases = [branch.bias for branch in branches if branch.bias is not None]
     logits = torch.stack(found).sum(0)
-    return (logits + torch.stack(biases).sum(0)[:, None, None] if biases else logits).to(taps.dtype)
+    for branch in branches:  # each by itself: the gradients of a stack's parts are one memory, and add up in it
+        if branch.bias is not None:
+            logits = logits + branch.bias[:, None, None]
+    return logits.to(taps.dtype)

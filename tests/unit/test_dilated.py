@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -54,6 +56,26 @@ def test_a_classifiers_branches_in_one_product_are_their_sum(n: int, h: int, w: 
     found = classifier(x)
     same((found,), (expected,))
     same(torch.autograd.grad(found, inputs, gradient), torch.autograd.grad(expected, inputs, gradient))
+
+
+def test_gradients_add_up_over_micro_batches_each_in_its_own_memory() -> None:
+    """Gradients that autograd hands out as views of one memory are added up in it once for each of them."""
+    ours = nn.Sequential(DilatedDepthwise(6, 2), Classifier(6, 4)).double()
+    theirs = [(copy.deepcopy(net), net) for net in ours]
+    inputs = [noise(2, 6, 9, 7, seed=seed) for seed in range(3)]
+    for x in inputs:
+        (ours(x).square().sum() + ours[1].bias().sum()).backward()  # type: ignore[operator]
+    (depthwise, _), (classifier, _) = theirs
+    for x in inputs:
+        y = F.conv2d(x, depthwise.weight, depthwise.bias, padding=2, dilation=2, groups=6)  # type: ignore[arg-type]
+        branches = [F.conv2d(y, b.weight, b.bias, padding=b.dilation, dilation=b.dilation) for b in classifier.branches]  # type: ignore[union-attr]
+        biases = [b.bias for b in classifier.branches]  # type: ignore[union-attr]
+        (torch.stack(branches).sum(0).square().sum() + torch.cat(biases).sum()).backward()  # type: ignore[no-untyped-call]
+    for net, own in theirs:
+        found, expected = ([p.grad for p in one.parameters()] for one in (own, net))
+        same(tuple(g for g in found if g is not None), tuple(g for g in expected if g is not None))
+    pointers = [p.grad.untyped_storage().data_ptr() for p in ours.parameters() if p.grad is not None]
+    assert len(set(pointers)) == len(pointers) == 10
 
 
 def test_without_gradients_the_bits_are_torchs() -> None:
