@@ -92,7 +92,14 @@ class Chain:
                 break
         done = self.start()
         assert done.code == 0, done.stderr
-        assert essence(self.run) == self.undisturbed.essence
+        ended = essence(self.run)
+        for what, expected in self.undisturbed.essence.items():
+            found = ended[what]
+            if what.endswith(
+                " kept"
+            ):  # killed between a stage's last save and the removal of older ones, it has one more
+                found = {name: why for name, why in found.items() if why}
+            assert found == expected, f"{what}: {found}, not {expected}"
         assert_nothing_left_over(self.run)
 
     def disturb(self, kind: str) -> tuple[bool, str]:
