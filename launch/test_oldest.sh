@@ -18,4 +18,4 @@ from PIL import Image
 found = cirn_dist.load("network.safetensors").predict(Image.new("RGB", (96, 72)))
 assert found.ids.shape == (72, 96), found.ids.shape
 PYTHON
-echo "the oldest versions hold: $(tr '\n' ' ' < "$OLDPWD/launch/oldest.txt" | sed 's/#[^.]*\. //')"
+echo "the oldest versions hold: $(grep -v '^#' "$OLDPWD/launch/oldest.txt" | tr '\n' ' ')"

@@ -18,9 +18,8 @@ from cirn_dist.measure.rehearsal import LOSSES, Work
 def phases(work: Work) -> dict[str, float]:
     """Return the seconds of one step by what it was doing, in the order it first did it; they sum to the whole.
 
-    Backward is followed by its own events: a gradient that reaches a network's output begins that network's backward,
-    and time before a parameter's gradient is there is its network's. On a GPU every event waits for the device, so the
-    whole takes longer than a step that is not watched.
+    A network's backward begins when a gradient reaches its output. On a GPU every event waits for the device, so the whole
+    takes longer than a step that is not watched.
     """
     networks = {name: net for player in work.players for name, net in player.networks.items()}
     known = {id(net) for net in networks.values()}
@@ -52,11 +51,6 @@ class _Clock:
         self.spent[self._doing] += now - self._since
         self._doing, self._since = doing, now
 
-    def was(self, doing: str) -> None:
-        """Count the time until now for something that has just ended, and go on with it."""
-        self._doing = doing
-        self.begin(doing)
-
     def _now(self) -> float:
         if self._cuda:
             torch.cuda.synchronize()
@@ -70,9 +64,6 @@ def _watched(networks: Mapping[str, nn.Module], clock: _Clock) -> Iterator[None]
         forward, backward = f"{name}: forward", f"{name}: backward"
         handles.append(net.register_forward_pre_hook(_begins(clock, forward)))
         handles.append(net.register_forward_hook(_ends(clock, backward)))
-        for parameter in filter(lambda p: p.requires_grad, net.parameters()):
-            accumulated: Any = parameter.register_post_accumulate_grad_hook
-            handles.append(accumulated(_was(clock, backward)))
     try:
         yield
     finally:
@@ -82,10 +73,6 @@ def _watched(networks: Mapping[str, nn.Module], clock: _Clock) -> Iterator[None]
 
 def _begins(clock: _Clock, name: str) -> Callable[..., None]:
     return lambda *_: clock.begin(name)
-
-
-def _was(clock: _Clock, name: str) -> Callable[..., None]:
-    return lambda *_: clock.was(name)
 
 
 def _ends(clock: _Clock, backward: str) -> Callable[..., None]:

@@ -83,8 +83,7 @@ MUTANTS = (
     Mutant("files.py", 'partial.open("xb")', 'partial.open("wb")', f"{U}shared_machine.py"),
     Mutant("data/pack/pack.py", "<= {PLAN}:", "<= {PLAN} or not any(out.glob('*.record.json')):", f"{U}pack_resume.py"),
     Mutant("measure/steps.py", "math.prod(weight[1:])", "math.prod(weight)", f"{U}bench_step.py"),
-    Mutant("measure/phases.py", "        self._doing = doing\n        self.begin(doing)", "        self.begin(doing)",
-           f"{U}bench_step.py"),
+    Mutant("measure/phases.py", "leaf.requires_grad:", "False:", f"{U}bench_step.py"),
     Mutant("data/shards/shardset.py", "zlib.crc32(data) != crc", "False", f"{U}shardset.py {U}verify.py"),
 )  # fmt: skip
 
