@@ -18,8 +18,8 @@ from cirn_dist.measure.rehearsal import LOSSES, Work
 def phases(work: Work) -> dict[str, float]:
     """Return the seconds of one step by what it was doing, in the order it first did it; they sum to the whole.
 
-    A network's backward begins when a gradient reaches its output. On a GPU every event waits for the device, so the whole
-    takes longer than a step that is not watched.
+    A network's backward begins when a gradient reaches its output. On a GPU every event waits for the device, so the
+    whole takes longer than a step that is not watched.
     """
     networks = {name: net for player in work.players for name, net in player.networks.items()}
     known = {id(net) for net in networks.values()}
