@@ -4,9 +4,9 @@
 
 A chain is one run. Before each of its starts a fault is drawn: kill -9 or an error of the disk at a file operation,
 kill -9 or a request to stop at a moment, a bit flipped or a file removed in a checkpoint, the clock turned back; on two
-ranks one rank is killed, or the launcher and all of them. Nothing that was reported saved may be lost, and a last start
-that nothing disturbs must end with the weights, states, sets and scores of an undisturbed run, to the bit. A chain is
-drawn from (seed, its number) alone: --only N repeats it.
+ranks one rank is killed, or the launcher and all of them, or the ranks' connections are cut. Nothing that was reported
+saved may be lost, and a last start that nothing disturbs must end with the weights, states, sets and scores of an
+undisturbed run, to the bit. A chain is drawn from (seed, its number) alone: --only N repeats it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ALONE = (
     "file removed",
     "clock back",
 )
-TOGETHER = ("rank killed", "all killed", "stop", "bit flipped", "file removed")
+TOGETHER = ("rank killed", "all killed", "disconnected", "stop", "bit flipped", "file removed")
 FAULTS_A_CHAIN = 14
 
 
@@ -107,7 +107,7 @@ class Chain:
         if kind in ("bit flipped", "file removed"):
             return self.damage(kind)
         after = self.undisturbed.seconds * self.draw.uniform(0.03, 0.5)
-        if kind in ("rank killed", "all killed", "stop"):
+        if kind in ("rank killed", "all killed", "disconnected", "stop"):
             ended = self.interrupted(kind, after)
             told = f"after {after:.2f} s"
         else:
@@ -117,7 +117,9 @@ class Chain:
         if not self.damaged:  # a checkpoint that was damaged on purpose may be missed until it is made again
             assert_nothing_lost(self.run, ended)
         stopped = (self.run / "PREEMPTED").exists()
-        allowed = {"stop": (0, 1, -signal.SIGTERM) if self.ranks > 1 else (0,)}.get(kind, (0, 1, -signal.SIGKILL))
+        allowed = {"disconnected": (0, 1, 75), "stop": (0, 1, -signal.SIGTERM) if self.ranks > 1 else (0,)}.get(
+            kind, (0, 1, -signal.SIGKILL)
+        )
         assert ended.code in allowed, f"exit {ended.code}: {ended.stderr}"
         if kind == "error of the disk" and ended.code:
             lines = [
@@ -185,6 +187,8 @@ class Chain:
         ranks = _descendants(process.pid)
         if kind == "stop":
             process.send_signal(signal.SIGTERM)
+        elif kind == "disconnected":
+            _cut(ranks)
         else:
             for pid in [self.draw.choice(ranks)] if kind == "rank killed" and ranks else [process.pid, *ranks]:
                 _kill(pid)
@@ -202,6 +206,15 @@ def _descendants(pid: int) -> list[int]:
     except OSError:
         return []
     return [int(child) for child in children]
+
+
+def _cut(pids: list[int]) -> None:
+    """Cut every connection of some processes, as a network that fails does; needs ss and the right to do it."""
+    listed = subprocess.run(["ss", "-tnpH", "state", "established"], capture_output=True, text=True, check=True)
+    ours = [line.split() for line in listed.stdout.splitlines() if any(f"pid={pid}," in line for pid in pids)]
+    for words in ours:
+        port = words[2].rpartition(":")[2]
+        subprocess.run(["ss", "-K", "sport", "=", f":{port}"], capture_output=True, check=False)
 
 
 def _kill(pid: int) -> None:
