@@ -177,7 +177,7 @@ def _training(run: Run, training: Training, *others: nn.Module, drawn: bool) -> 
 
     with with_content():
         found = read()
-    placed = partial(_placed if drawn else _blank_like, device=runtime.device)
+    placed = partial(_placed, device=runtime.device, drawn=drawn)
     batch = {domain: {name: placed(entry) for name, entry in entries.items()} for domain, entries in found.items()}
     micro_batches, last = min(plan.accumulation, 2), training.iterations - 1
 
@@ -255,12 +255,8 @@ def _pixels(run: Run, count: int) -> Callable[[int, int], torch.Tensor]:
     )
 
 
-def _placed(entry: Any, device: torch.device) -> Any:
-    """Return what of a micro-batch goes to the device, as it is."""
-    return entry.to(device) if isinstance(entry, torch.Tensor) and entry.dim() > 1 else entry
-
-
-def _blank_like(entry: Any, device: torch.device) -> Any:
-    """Return what of a micro-batch goes to the device, without its content; its samples' counters stay as they are."""
-    goes = isinstance(entry, torch.Tensor) and entry.dim() > 1
-    return torch.zeros(entry.shape, dtype=entry.dtype, device=device) if goes else entry
+def _placed(entry: Any, device: torch.device, *, drawn: bool) -> Any:
+    """Return what of a micro-batch goes to the device, blank unless drawn; its samples' counters stay as they are."""
+    if not isinstance(entry, torch.Tensor) or entry.dim() < 2:
+        return entry
+    return entry.to(device) if drawn else torch.zeros(entry.shape, dtype=entry.dtype, device=device)

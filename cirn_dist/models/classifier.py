@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -30,11 +31,8 @@ class Classifier(nn.Module):
 
     def bias(self) -> Tensor:
         """Return the classifier's output on zero features, (num_classes,)."""
-        first, *rest = (branch.bias for branch in self.branches)
-        total: Tensor = first  # type: ignore[assignment]
-        for bias in rest:  # no stack, whose parts' gradients are one memory
-            total = total + bias  # type: ignore[operator]
-        return total
+        first, *rest = (cast(Tensor, branch.bias) for branch in self.branches)
+        return sum(rest, first)  # no stack: the gradients of its parts are one memory
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits: (N, C, h, w) -> (N, num_classes, h, w)."""
