@@ -17,6 +17,7 @@ UNREADABLE = (
     Image.DecompressionBombError,
 )  # fmt: skip
 CODECS = {"jpeg95": "image.jpg", "png": "image.png", "webp": "image.webp"}
+LOSSY = ("jpeg95",)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _APP1, _SCAN = 0xE1, 0xDA  # markers of JPEG segments: of EXIF and XMP, and of the first pixels
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +12,11 @@ from cirn_dist.data.labels import translation
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
 
+Group = TypeVar("Group")
 
-def each_ranks_groups(run: Run, groups: Sequence[Sequence[int]], where: str | None) -> Iterator[Sequence[int]]:
-    """Yield this rank's groups of indices, every R-th; all ranks walk them in step and can be stopped between two.
+
+def each_ranks_groups(run: Run, groups: Sequence[Group], where: str | None) -> Iterator[Group]:
+    """Yield this rank's groups of images, every R-th; all ranks walk them in step and can be stopped between two.
 
     Args:
         where: what to call the place of a stop; None where everything done so far is not on disk.

@@ -5,6 +5,7 @@ nan     the images of those steps are not finite
 sleep   the rank never comes back from that step
 kill    the rank is killed, as by a machine that runs out of memory
 drift   after that step, two weights of the last component have changed places
+KILL_AT_TAR, RANK:N: the rank is killed as it begins its tar N of a derived set, counted from 0.
 RECORD, a folder: one line for every sample trained on, with a checksum of the image as it was augmented, is appended
 to rank-N.txt there: players, iteration, domain, k, checksum.
 """
@@ -24,7 +25,9 @@ import torch
 
 from cirn_dist.cli.app import main
 from cirn_dist.engine import loop
+from cirn_dist.data.shards.writer import write_shard
 from cirn_dist.engine.step import MicroBatches, StepResult, train_step
+from cirn_dist.stages import derived_set
 
 
 def faults(step: int, rank: int) -> list[str]:
@@ -91,7 +94,18 @@ def step_with_faults(
     return result
 
 
+def write_until_killed(*arguments: Any, **options: Any) -> Any:
+    global written
+    if f"{os.environ.get('RANK')}:{written}" == os.environ["KILL_AT_TAR"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    written += 1
+    return write_shard(*arguments, **options)
+
+
 if __name__ == "__main__":
+    written = 0
+    if "KILL_AT_TAR" in os.environ:
+        derived_set.write_shard = write_until_killed
     torch.set_num_threads(1)
     loop.train_step = step_with_faults
     main()

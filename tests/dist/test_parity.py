@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import MINI, Command
-from launching import launch
+from launching import FAULTY, launch
 from runs import COMPONENTS, assert_close
 
 from cirn_dist.checkpoint.store import Store, Tensors
@@ -60,6 +61,34 @@ def test_two_ranks_render_one_ranks_bytes(finished_run: Path, mini: Path, tmp_pa
     assert (two.images, two.same_class, two.colour, two.miou) == (one.images, one.same_class, one.colour, one.miou)
     assert two.features.cir == pytest.approx(one.features.cir, rel=1e-5)
     assert two.cycle_l1 == pytest.approx(one.cycle_l1, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_shard_dealt_in_pieces_has_one_ranks_bytes(cirn_dist: Command, tmp_path: Path) -> None:
+    """Sets of one shard each: two ranks make their pieces, are killed among them, and put the same shards together."""
+    config, one, two = tmp_path / "config.yaml", tmp_path / "one", tmp_path / "two"
+    data = MINI["data"] | {"shard_mb": 128}
+    data["source"] = {"size": [48, 40], "options": {"appearance": "synthetic", "count": 41}}
+    data["target"] = MINI["data"]["target"] | {"options": {"appearance": "photo", "count": 25}}
+    config.write_text(yaml.safe_dump(MINI | {"data": data}), encoding="utf-8")
+    alone = cirn_dist("run", config, "--out", one, "--until", "pseudo_label")
+    assert alone.returncode == 0, alone.stderr
+    shutil.copytree(one, two)
+    for stage in ("render", "pseudo_label"):
+        shards, first_of_rank_1 = two / stage / "shards", "8-16.tar"
+        shutil.rmtree(two / stage)
+        arguments = ("run", config, "--out", two, "--until", stage)
+        killed = launch(2, *arguments, script=FAULTY, KILL_AT_TAR="1:1")
+        assert killed.returncode != 0
+        assert (shards / "pieces" / first_of_rank_1).is_file(), "what it had made before"
+        assert not list(shards.glob("*.tar"))
+        done = launch(2, *arguments)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert files_of(shards) == files_of(one / stage / "shards")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.slow

@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cirn_dist.data.labels import UInt8Array
 from cirn_dist.data.loading.transforms import decode_image, decode_label
 from cirn_dist.data.shards.shardset import LABEL, Sample, ShardSet
 from cirn_dist.data.shards.sizes import assert_fits, kept_size
+from cirn_dist.data.workers.threads import map_ahead
 from cirn_dist.errors import CorruptSample
 
 
@@ -25,34 +27,46 @@ class Images:
         shards: the set.
         indices: their places in the set.
         samples: their fields as stored.
-        pixels: float32 (N, 3, H, W) in [-1, 1].
+        arrays: their images as decoded, each (H, W, 3) uint8.
+        pixels: the same as a network takes them, float32 (N, 3, H, W) in [-1, 1].
     """
 
     shards: ShardSet
     indices: Sequence[int]
     samples: Sequence[Sample]
+    arrays: Sequence[UInt8Array]
     pixels: Tensor
 
 
 def read_images(shards: ShardSet, indices: Sequence[int], batch: int, device: torch.device) -> Iterator[Images]:
-    """Read the images at `indices`, in order, `batch` at a time; a change of size starts a new batch."""
-    places: list[int] = []
-    samples: list[Sample] = []
-    arrays: list[npt.NDArray[np.uint8]] = []
-    for index in indices:
-        sample = shards.read(index)
+    """Read the images at `indices`, in order, `batch` at a time; a change of size starts a new batch.
+
+    Threads decode the next two batches meanwhile.
+
+    Raises:
+        CorruptSample: an image that cannot be read or decoded.
+    """
+
+    def decoded(index: int, sample: Sample) -> tuple[int, Sample, UInt8Array]:
         try:
-            array = decode_image(sample[shards.image_field])
+            return index, sample, decode_image(sample[shards.image_field])
         except CorruptSample as error:
             raise shards.corrupt(index, error.what, shards.image_field) from error
-        if arrays and (len(arrays) == batch or array.shape != arrays[0].shape):
-            yield Images(shards, places, samples, to_tensor(arrays, device))
-            places, samples, arrays = [], [], []
-        places.append(index)
-        samples.append(sample)
-        arrays.append(array)
-    if arrays:
-        yield Images(shards, places, samples, to_tensor(arrays, device))
+
+    group: list[tuple[int, Sample, UInt8Array]] = []
+
+    def images() -> Images:
+        places, samples, arrays = zip(*group, strict=True)
+        return Images(shards, places, samples, arrays, to_tensor(arrays, device))
+
+    stored = ((index, shards.read(index)) for index in indices)
+    for one in map_ahead(lambda item: decoded(*item), stored, threads=2, ahead=2 * batch):
+        if group and (len(group) == batch or one[2].shape != group[0][2].shape):
+            yield images()
+            group = []
+        group.append(one)
+    if group:
+        yield images()
 
 
 def batches(shards: ShardSet, size: int) -> list[range]:
@@ -86,8 +100,13 @@ def spread_over(total: int, count: int) -> list[int]:
 
 def to_image(pixels: Tensor) -> Image.Image:
     """Return an image tensor (3, H, W) in [-1, 1] as an 8-bit RGB image."""
+    return Image.fromarray(to_arrays(pixels[None])[0])
+
+
+def to_arrays(pixels: Tensor) -> UInt8Array:
+    """Return images (N, 3, H, W) in [-1, 1] as 8-bit RGB, (N, H, W, 3)."""
     scaled = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return Image.fromarray(scaled.permute(1, 2, 0).cpu().numpy())
+    return scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def to_tensor(arrays: Sequence[npt.NDArray[np.uint8]], device: torch.device) -> Tensor:

@@ -6,6 +6,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -53,6 +54,21 @@ def scan(path: Path) -> Iterator[Member]:
         except (tarfile.TarError, EOFError) as error:
             raise DataError(f"not a readable tar ({error})", where=path) from error
         _refuse_truncated(path, file, end)
+
+
+def samples_in(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Read a tar's samples in order: each one's key, and its fields' bytes.
+
+    Raises:
+        DataError: what `scan` refuses.
+    """
+    with path.open("rb") as file:
+        for key, members in groupby(scan(path), lambda member: member.key):
+            sample = {}
+            for member in members:
+                file.seek(member.offset)
+                sample[member.field] = file.read(member.size)
+            yield key, sample
 
 
 def _member(path: Path, file: BinaryIO, info: tarfile.TarInfo) -> Member:

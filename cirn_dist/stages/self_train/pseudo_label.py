@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,16 @@ from torch import Tensor
 
 from cirn_dist.chain import before_self_training, stage_in_round
 from cirn_dist.data.decode import encode_label
+from cirn_dist.data.labels import UInt8Array
 from cirn_dist.data.loading.images import batches, read_images
+from cirn_dist.data.shards.samples import Entry
 from cirn_dist.data.shards.shardset import LABEL, Sample, ShardSet
+from cirn_dist.data.shards.stats import measure
 from cirn_dist.display.tables import pseudo_label_table
 from cirn_dist.engine.run import Run
 from cirn_dist.files import replace_text
 from cirn_dist.models.deeplab import Segmenter
-from cirn_dist.stages.derived_set import derive_set, derived_set
+from cirn_dist.stages.derived_set import Encode, derive_set, derived_set
 from cirn_dist.stages.evaluate.miou import run_logits
 from cirn_dist.stages.segmenter import load_segmenter
 from cirn_dist.stages.self_train.rules import (
@@ -61,15 +65,20 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
     run.progress.start(stage, len(target), unit="images, for the thresholds")
     counts, limits = _confidence(run, segmenter, target, number)
 
-    def samples(indices: range) -> Iterator[tuple[str, Sample]]:
-        for index, sample, probabilities in _predictions(run, segmenter, target, indices):
-            label = select(probabilities, limits[index], settings.rule)
-            yield target.key(index), sample | {LABEL: encode_label(label.cpu().numpy())}
+    def samples(indices: range) -> Iterator[Encode]:
+        for index, sample, image, probabilities in _predictions(run, segmenter, target, indices):
+            label = select(probabilities, limits[index], settings.rule).cpu().numpy()
+            yield partial(_encoded, target.key(index), sample, image, label)
 
-    labelled = derive_set(run, stage, target, samples, label_space=run.labels, made=made)
+    batch = run.config.evaluate.batch
+    labelled = derive_set(run, stage, target, samples, batch=batch, label_space=run.labels, made=made)
     if run.runtime.main:
         _summarise(run, summary, counts, limits, labelled)
     return labelled
+
+
+def _encoded(key: str, sample: Sample, image: UInt8Array, label: UInt8Array) -> Entry:
+    return Entry(key, sample | {LABEL: encode_label(label)}, measure(image, label))
 
 
 def _confidence(run: Run, segmenter: Segmenter, target: ShardSet, number: int) -> tuple[Counts, Thresholds]:
@@ -84,7 +93,7 @@ def _confidence(run: Run, segmenter: Segmenter, target: ShardSet, number: int) -
         found = [
             (index, _histogram(probabilities))
             for indices in mine
-            for index, _, probabilities in _predictions(run, segmenter, target, indices)
+            for index, _, _, probabilities in _predictions(run, segmenter, target, indices)
         ]
         total += sum(histogram for _, histogram in found)
         if settings.rule == "iast":  # thresholds pass from image to image in the set's order, whoever predicted it
@@ -105,11 +114,11 @@ def _histogram(probabilities: Tensor) -> Counts:
 
 def _predictions(
     run: Run, segmenter: Segmenter, target: ShardSet, indices: range
-) -> Iterator[tuple[int, Sample, Tensor]]:
-    """Yield (index, sample, probabilities (C, H, W)) of each image, at the packed size."""
+) -> Iterator[tuple[int, Sample, UInt8Array, Tensor]]:
+    """Yield (index, sample, image (H, W, 3), probabilities (C, H, W)) of each image, at the packed size."""
     for images in read_images(target, indices, run.config.evaluate.batch, run.runtime.device):
         probabilities = run_logits(run, segmenter, images.pixels).softmax(1)
-        yield from zip(images.indices, images.samples, probabilities, strict=True)
+        yield from zip(images.indices, images.samples, images.arrays, probabilities, strict=True)
 
 
 def _summarise(run: Run, path: Path, counts: Counts, limits: Thresholds, labelled: ShardSet) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from cirn_dist.data.decode import upright_size
 from cirn_dist.data.loading.images import spread_over
+from cirn_dist.data.shards.samples import entry
 from cirn_dist.data.shards.shardset import LABEL, Sample, ShardSet
 from cirn_dist.data.shards.sizes import Size, kept_size, misfit
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import CorruptSample, DataError
-from cirn_dist.stages.derived_set import derive_set
+from cirn_dist.stages.derived_set import Encode, derive_set
 
 _LOOKED_AT = 100
 
@@ -40,7 +42,7 @@ def readymade(run: Run, source: ShardSet, path: Path) -> ShardSet:
         run.runtime.on_main(lambda: _assert_some_fit(images))
         return images
 
-    def samples(indices: range) -> Iterator[tuple[str, Sample]]:
+    def samples(indices: range) -> Iterator[Encode]:
         for index in indices:
             sample, translated = source.read(index), images.read(order[index])
             kept = {field: data for field, data in sample.items() if not field.startswith("image.")}
@@ -48,10 +50,10 @@ def readymade(run: Run, source: ShardSet, path: Path) -> ShardSet:
             if images.has_labels:
                 joined[LABEL] = translated[LABEL]
             _assert_fits(images, order[index], joined, None if images.has_labels else kept_size(source, sample))
-            yield source.key(index), joined
+            yield partial(entry, source.key(index), joined)
 
     made = {"by": "readymade", "images": images.fingerprint}
-    return derive_set(run, "render", source, samples, label_space=source.label_space, made=made)
+    return derive_set(run, "render", source, samples, batch=1, label_space=source.label_space, made=made)
 
 
 def _order(source: ShardSet, images: ShardSet) -> Sequence[int]:

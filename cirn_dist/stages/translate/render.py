@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
+import numpy as np
 import torch
+from PIL import Image
 
-from cirn_dist.data.decode import CODECS, encode_image
-from cirn_dist.data.loading.images import read_images, to_image
-from cirn_dist.data.shards.shardset import Sample, ShardSet
+from cirn_dist.data.decode import CODECS, LOSSY, encode_image, open_image
+from cirn_dist.data.label_files import open_label
+from cirn_dist.data.labels import UInt8Array
+from cirn_dist.data.loading.images import read_images, to_arrays
+from cirn_dist.data.shards.samples import Entry
+from cirn_dist.data.shards.shardset import LABEL, Sample, ShardSet
+from cirn_dist.data.shards.stats import measure
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import TrainingError
-from cirn_dist.stages.derived_set import derive_set, derived_set
+from cirn_dist.stages.derived_set import Encode, derive_set, derived_set
 from cirn_dist.stages.translate.methods import depends_on, translator
 from cirn_dist.stages.translate.ready_made import readymade
 
@@ -34,11 +41,11 @@ def render(run: Run, source: ShardSet, target: ShardSet) -> ShardSet:
         return rendered
     translated = translator(run, target)
 
-    def samples(indices: range) -> Iterator[tuple[str, Sample]]:
+    def samples(indices: range) -> Iterator[Encode]:
         for images in read_images(source, indices, batch, run.runtime.device):
             try:
                 with torch.inference_mode():
-                    outputs = translated(images.pixels, images.indices)
+                    outputs = to_arrays(translated(images.pixels, images.indices))
             except torch.cuda.OutOfMemoryError:
                 raise TrainingError(
                     f"{len(images.indices)} images of {'x'.join(map(str, images.pixels.shape[:-3:-1]))} do not fit",
@@ -47,6 +54,13 @@ def render(run: Run, source: ShardSet, target: ShardSet) -> ShardSet:
                 ) from None
             for index, sample, output in zip(images.indices, images.samples, outputs, strict=True):
                 kept = {field: data for field, data in sample.items() if not field.startswith("image.")}
-                yield source.key(index), {CODECS[codec]: encode_image(to_image(output), codec)} | kept
+                yield partial(_encoded, source.key(index), output, codec, kept)
 
-    return derive_set(run, "render", source, samples, label_space=source.label_space, made=made)
+    return derive_set(run, "render", source, samples, batch=batch, label_space=source.label_space, made=made)
+
+
+def _encoded(key: str, image: UInt8Array, codec: str, kept: Sample) -> Entry:
+    data = encode_image(Image.fromarray(image), codec)
+    seen = np.asarray(open_image(data)) if codec in LOSSY else image  # what will be read
+    label = open_label(kept[LABEL]) if LABEL in kept else None
+    return Entry(key, {CODECS[codec]: data} | kept, measure(seen, label))
