@@ -1,0 +1,80 @@
+"""The study's tables: what the records say, by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from cirn_dist.rundir.results import read_results
+
+STUDY = Path(__file__).parents[2] / "docs/study"
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("study_tables", STUDY / "tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def record(folder: Path, experiment: str, seed: int, rows: dict[str, tuple[float, float | None]]) -> None:
+    """Write a run's results: stage -> its mIoU, and its control's."""
+    (source,) = list(STUDY.glob("streets_camvid_240-seed0.json"))
+    content: dict[str, Any] = json.loads(source.read_text(encoding="utf-8")) | {
+        "name": f"{experiment}-seed{seed}", "seed": seed,
+    }  # fmt: skip
+    row = content["rows"][0]
+    content["rows"] = [
+        row | {"stage": stage, "miou": miou, "control": control and {"title": "control", "miou": control, "iou": []}}
+        for stage, (miou, control) in rows.items()
+    ]
+    (folder / f"{experiment}-seed{seed}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_means_spreads_and_intervals_paired_by_seed(tables: ModuleType, tmp_path: Path) -> None:
+    for seed, (source, cir, control) in enumerate([(0.40, 0.42, 0.41), (0.38, 0.41, 0.39), (0.42, 0.43, 0.44)]):
+        record(tmp_path, "streets_camvid_240", seed, {"source": (source, None), "cir": (cir, control)})
+    runs = tables.records(tmp_path)
+    lines = tables.tables(runs).splitlines()
+    # Means 40 and 42; deviations 2 and 1; controls 41.33 with 2.52.
+    assert next(line for line in lines if line.startswith("| source only")).split(" | ")[1] == "40.0 ± 2.0"
+    assert next(line for line in lines if line.startswith("| CIR |")).split(" | ")[1:4:2] == [
+        "42.0 ± 1.0",
+        "41.3 ± 2.5",
+    ]
+    # Differences 2, 3, 1: mean 2, deviation 1, so 4.303 / sqrt(3) on either side.
+    half = 4.303 / math.sqrt(3)
+    assert f"| CIR over source only | +2.0 | {2 - half:+.1f} to {2 + half:+.1f} | 3 of 3 |" in lines
+    # Over the control: 1, 2, -1.
+    assert any(line.startswith("| CIR over its control | +0.7 | ") and line.endswith("| 2 of 3 |") for line in lines)
+
+
+def test_a_seed_that_one_row_lacks_is_not_compared(tables: ModuleType, tmp_path: Path) -> None:
+    record(tmp_path, "streets_camvid_240", 0, {"source": (0.40, None), "cir": (0.42, None)})
+    record(tmp_path, "streets_camvid_240", 1, {"source": (0.10, None)})
+    assert "| CIR over source only | +2.0 | – | 1 of 1 |" in tables.tables(tables.records(tmp_path)).splitlines()
+
+
+def test_the_page_says_what_the_records_say(tables: ModuleType) -> None:
+    page = tables.PAGE.read_text(encoding="utf-8")
+    found = tables.MARKS.search(page)
+    assert found is not None
+    assert found[0] == found[1] + tables.tables(tables.records(STUDY)) + found[2], "run python docs/study/tables.py"
+
+
+def test_the_records_are_small_and_of_one_evaluation() -> None:
+    files = sorted(STUDY.glob("*.json"))
+    assert sum(file.stat().st_size for file in files) < 1e6
+    for file in files:
+        results = read_results(file)
+        assert file.name == f"{results.name}.json"
+        assert (results.images, len(results.classes)) == (101, 11)
