@@ -30,6 +30,19 @@ def np_fda(source: Array, target: Array, beta: float) -> Array:
     return np.clip(out, 0, 255)
 
 
+def np_half_spectrum(source: Array, target: Array, beta: float, window: FdaWindow) -> Array:
+    """Swap what either window swaps of the half spectrum, pixel range and all as they come; (3, H, W) in 0 to 255."""
+    size = source.shape[1:]
+    half, other, reach = np.fft.rfft2(source), np.fft.rfft2(target), int(min(size) * beta)
+    rows, columns = np.arange(size[0])[:, None], np.arange(half.shape[2])
+    signed = np.where(rows > size[0] // 2, rows - size[0], rows)
+    chosen = (abs(signed) <= reach) & (columns <= reach)
+    if window == "authors":
+        chosen = (signed >= -reach) & (signed < reach) & (columns < reach) & ~((signed == -reach) & (columns == 0))
+    mixed = np.where(chosen, np.abs(other) * np.exp(1j * np.angle(half)), half)
+    return np.fft.irfft2(mixed, s=size)
+
+
 def images(seed: int, *size: int, dark: float = 0.0) -> Tensor:
     """Random images with structure at every scale, (2, 3, H, W) in [-1, 1]."""
     random = torch.Generator().manual_seed(seed)
@@ -72,15 +85,11 @@ def test_both_windows_are_the_authors(size: tuple[int, int], beta: float, window
     ours = [torch.from_numpy(pixels / 127.5 - 1)[None] for pixels in (source, target)]
     found = 127.5 * (swap_amplitude(*ours, beta, window)[0].numpy() + 1)
     assert found[1, 2, 3] == pytest.approx(value, abs=2e-3)
-    half, reach = np.fft.rfft2(source), int(min(size) * beta)
-    other = np.fft.rfft2(target)
-    rows, columns = np.arange(size[0])[:, None], np.arange(half.shape[2])
-    signed = np.where(rows > size[0] // 2, rows - size[0], rows)
-    chosen = (abs(signed) <= reach) & (columns <= reach)
-    if window == "authors":
-        chosen = (signed >= -reach) & (signed < reach) & (columns < reach) & ~((signed == -reach) & (columns == 0))
-    mixed = np.where(chosen, np.abs(other) * np.exp(1j * np.angle(half)), half)
-    np.testing.assert_allclose(found, np.fft.irfft2(mixed, s=size).clip(0, 255), atol=0.02)
+    expected = np_half_spectrum(source, target, beta, window)
+    np.testing.assert_allclose(found, expected.clip(0, 255), atol=0.02)
+    free = 127.5 * (swap_amplitude(*ours, beta, window, clip=False)[0].numpy() + 1)
+    np.testing.assert_allclose(free, expected, atol=0.02)
+    assert window == "symmetric" or expected.max() > 255, "what is not clipped would be"
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.05])

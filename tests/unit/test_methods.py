@@ -17,6 +17,7 @@ import torch
 from conftest import ROOT, Command
 from numpy_losses import np_cross_entropy, softmax
 from stagerun import settings, stage_run
+from test_fourier import np_half_spectrum
 
 from cirn_dist.chain import adapt_control, stage_titles, table_rows
 from cirn_dist.config.load import load
@@ -72,6 +73,14 @@ class Step:
             passes = self.training.passes(batch, iteration)
             return {name: value.item() for one in passes for name, value in one.losses.items()}
 
+    def on_restyled(self, beta: float) -> Array:
+        """Logits of the source image with the target image's low frequencies, by the authors' window."""
+        own, other = (127.5 * (x[0].numpy() + 1) for x in (self.image, self.other))
+        image = torch.from_numpy(np_half_spectrum(own, other, beta, "authors") / 127.5 - 1)
+        with torch.no_grad():
+            found: Array = self.segmenter(image[None]).p1.numpy()
+        return found
+
     def d(self, maps: Array, name: str = "discriminator") -> Array:
         """D's own pixels, of maps that it pads to a side of 32."""
         net = self.training.players["discriminator"].networks[name]
@@ -82,6 +91,7 @@ class Step:
 
 AUX = "discriminator_aux"
 BACKBONE = dict.fromkeys(("adaptsegnet_multi", "minent_multi"), ("model.backbone=resnet18", "model.weights=null"))
+SETTINGS = BACKBONE | {"fda_online": ("adapt.fda.beta=0.1",)}  # of 40 rows four frequencies, where 0.01 has none
 EXPECTED: dict[str, Callable[[Step], dict[str, float]]] = {
     "adaptsegnet": lambda step: {
         "adv": 0.001 * softplus(-step.d(softmax(step.t))).mean(),
@@ -112,6 +122,10 @@ EXPECTED: dict[str, Callable[[Step], dict[str, float]]] = {
     "maxsquare": lambda step: {"max_square": -0.1 * (softmax(step.t) ** 2).mean() / 2},
     "maxsquare_iw": lambda step: {"max_square": 0.1 * image_wise(step.t)},
     "fda": lambda step: {"robust_entropy": 0.005 * ((information(step.low).sum(1) ** 2 + 1e-8) ** 2).mean()},
+    "fda_online": lambda step: {
+        "seg": cross_entropy(step.on_restyled(0.1), step.labels.numpy()),
+        "robust_entropy": 0.005 * ((information(step.low).sum(1) ** 2 + 1e-8) ** 2).mean(),
+    },
 }
 
 
@@ -154,7 +168,7 @@ def test_a_backbone_without_a_middle_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", EXPECTED)
 def test_the_first_step_pays_what_the_method_says(method: str, tmp_path: Path) -> None:
     run = stage_run(tmp_path / "run", "engine.precision=fp64", "adapt.init=pretrained", "adapt.augment.crop=null",
-                    "cir.augment.crop=null", "model.acm.width=8", *BACKBONE.get(method, ()), method=method)  # fmt: skip
+                    "cir.augment.crop=null", "model.acm.width=8", *SETTINGS.get(method, ()), method=method)  # fmt: skip
     domains = open_domains(run)
     step = Step(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt))
     assert step.segmenter.acm is None
@@ -170,6 +184,16 @@ def test_the_robust_entropy_waits(tmp_path: Path) -> None:
     step = Step(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt))
     assert step.paid(7)["robust_entropy"] == 0
     assert step.paid(8)["robust_entropy"] > 0
+
+
+def test_images_of_two_sizes_share_no_frequencies(tmp_path: Path) -> None:
+    run = stage_run(tmp_path / "run", "adapt.init=pretrained", "adapt.augment.crop=null", "cir.augment.crop=null",
+                    "engine.precision=fp64", method="fda_online")  # fmt: skip
+    domains = open_domains(run)
+    step = Step(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt))
+    step.other = step.other[..., :32]
+    with pytest.raises(ConfigError, match=r"adapt.fda: images of 48x40 and 32x40 .*adapt.augment.crop"):
+        step.paid()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -198,6 +222,7 @@ def test_a_value_of_ones_own_is_shown_as_not_the_methods() -> None:
         ("advent", ["Source only", "AdvEnt"]),
         ("dacs", ["Source only", "DACS"]),
         ("fda", ["Source only", "CIR", "CIR + robust entropy"]),
+        ("fda_online", ["Source only", "FDA"]),
         ("cbst", ["Source only", "CBST", "CBST, round 2", "CBST, round 3"]),
         ("cirn_online", ["Source only", "CIR", "CIR + ASS", "CIR + ASS + online ST"]),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from cirn_dist.choices import AcmStart, Gan, SegOn, Shown
+from cirn_dist.choices import AcmStart, FdaWindow, Gan, SegOn, Shown
 from cirn_dist.config.groups.marks import Iterations, NotBinding
 from cirn_dist.config.groups.training import Augment, SegmenterTraining
 from cirn_dist.config.section import Beta, Section
@@ -23,6 +23,13 @@ class RobustEntropy(Section):
     weight: float = Field(0.0, ge=0)
     eta: float = Field(2.0, gt=0)
     after: Iterations = Field(0, ge=0, description="images of training before it counts")
+
+
+class Fda(Section):
+    """Labelled images with a target image's low frequencies, another at each step (FDA, as its authors train)."""
+
+    beta: float | None = Field(None, ge=0, le=0.5, description="share of the crop's frequencies; null: as they are")
+    window: FdaWindow = Field("authors", description="as its authors' training has it; or as it is described")
 
 
 class Guidance(Section):
@@ -61,6 +68,7 @@ class Adapt(SegmenterTraining):
     lambda_entropy: float = Field(0.0, ge=0, description="entropy of the target's prediction: MinEnt 0.001")
     max_square: MaxSquare = MaxSquare()
     robust_entropy: RobustEntropy = RobustEntropy()
+    fda: Fda = Fda()
     guidance: Guidance = Guidance()
     auxiliary: Auxiliary = Auxiliary()
     lambda_cos: float = Field(40.0, ge=0)

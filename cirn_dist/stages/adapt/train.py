@@ -11,6 +11,7 @@ from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Pass
 from cirn_dist.stages.adapt.adversary import Adversary, Shown, detached
 from cirn_dist.stages.adapt.diagnostics import classifiers
+from cirn_dist.stages.adapt.restyle import restyled
 from cirn_dist.stages.adapt.terms import source_terms, target_terms, weights_apart
 from cirn_dist.stages.evaluate.validation import validation
 from cirn_dist.stages.segmenter import add_auxiliary, initial_segmenter, predicted, segmenter_player, stream
@@ -43,7 +44,7 @@ def adaptation(
         p_i: Shown | None = None
 
         # C and ACM on I (eq. 6).
-        on_i = predicted(player, batch["source"])
+        on_i = predicted(player, restyled(batch, settings.fda))
         terms = source_terms(on_i, batch["source"]["label"], settings)
         if adversary is not None:
             p_i = detached(adversary.shown(on_i))
