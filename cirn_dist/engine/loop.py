@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,7 +16,7 @@ from cirn_dist.engine.players import Player
 from cirn_dist.engine.replicas import assert_replicas_equal
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.saving import Memory, Saver, Validated
-from cirn_dist.engine.step import Passes, StepResult, train_step
+from cirn_dist.engine.step import Batch, Pass, Passes, StepResult, train_step
 from cirn_dist.engine.upload import Uploads
 from cirn_dist.errors import ConfigError
 from cirn_dist.seeds import derive
@@ -49,6 +49,20 @@ class Training:
     after_step: Callable[[int, StepResult], None] | None = None
 
 
+def seeded(passes: Passes, seed: int, stage: str) -> Passes:
+    """Return passes in which torch's own draws, dropout's among them, follow from a micro-batch's first image.
+
+    So they are the same on any number of ranks, and after a resume.
+    """
+
+    def walk(batch: Batch, iteration: int) -> Iterator[Pass]:
+        first = min(int(part["k"][0]) for part in batch.values())
+        torch.manual_seed(derive(seed, stage, first))
+        yield from passes(batch, iteration)
+
+    return walk
+
+
 def fit(training: Training, run: Run) -> None:
     """Train a stage to its last iteration, from its newest checkpoint if it has one.
 
@@ -70,6 +84,7 @@ def fit(training: Training, run: Run) -> None:
     run.work(first_step * engine.images_per_step)
     workers = run.config.data.workers
     batches = loader(training.streams, plan, first_step=first_step, last_step=last_step, workers=workers)
+    passes = seeded(training.passes, run.config.seed, training.name)
     per_step = engine.images_per_step
     run.progress.start(training.name, training.iterations, done=first_step * per_step, per_step=per_step)
     with Meter(run, training.name, first_step) as meter, saver, Uploads(batches, run, training.name) as uploads:
@@ -79,11 +94,10 @@ def fit(training: Training, run: Run) -> None:
             meter.begin()
             runtime.watchdog.note(f"{training.name}, step {step}")
             iteration = step * engine.images_per_step
-            torch.manual_seed(derive(run.config.seed, training.name, step, runtime.rank))
             rates = {name: player.set_rate(iteration) for name, player in training.players.items()}
             micro_batches = uploads.of_step(plan.accumulation)
             result = train_step(
-                training.players, training.turns, training.passes, micro_batches, iteration, runtime,
+                training.players, training.turns, passes, micro_batches, iteration, runtime,
                 stop=lambda: bool(run.stop) or saver.failed,
             )  # fmt: skip
 

@@ -47,6 +47,17 @@ def test_the_same_bits_on_any_number_of_ranks(
     assert f"{STAGE}/teacher.safetensors" in found
 
 
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+def test_what_a_transformer_drops_does_not_depend_on_the_ranks(mini: Path, tmp_path: Path) -> None:
+    settings = (*EXACT, "model.backbone=timm:pvt_v2_b0", "model.weights=null", "model.head=daformer",
+                "model.head_width=8", "model.dropout=0.3", "model.drop_path=0.3", "model.norm=frozen",
+                "self_train.iterations=8", "source.iterations=4")  # fmt: skip
+    one, two = (walked(mini, tmp_path / str(ranks), ranks, *settings) for ranks in (1, 2))
+    assert weights(one, ("source", STAGE)) == weights(two, ("source", STAGE))
+    whole = walked(mini, tmp_path / "whole", 1, *settings, "model.dropout=0", "model.drop_path=0")
+    assert weights(whole, (STAGE,)) != weights(one, (STAGE,)), "nothing was dropped"
+
+
 def test_a_killed_rank_loses_nothing(alone: Path, mini: Path, tmp_path: Path) -> None:
     out = walked(mini, tmp_path / "run", 2, *EXACT, fault="kill:1:4", code=1)
     assert not (out / "results.json").is_file() or weights(out, (STAGE,)) != weights(alone, (STAGE,))

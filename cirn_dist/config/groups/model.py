@@ -41,10 +41,10 @@ class Model(Section):
     head: Head = Field("aspp", description="daformer, segformer: join four levels of a backbone timm:NAME")
     head_width: int = Field(256, ge=1, description="channels of a head that joins levels")
     dropout: float = Field(
-        0.0, ge=0, lt=1, description="channels dropped before the classifier of such a head; draws differ by rank"
+        0.0, ge=0, lt=1, description="channels dropped before the classifier of such a head, drawn by micro-batch"
     )
     drop_path: float = Field(
-        0.0, ge=0, lt=1, description="branches of timm's dropped in training; draws differ by rank"
+        0.0, ge=0, lt=1, description="branches of timm's dropped in training, drawn by micro-batch"
     )
     segmenter: Annotated[str | None, Located()] = Field(
         None, description="a file of import-weights: backbone, C and ACM that init: pretrained starts from"
