@@ -37,6 +37,11 @@ def test_frechet_of_known_cases() -> None:
     assert frechet((np.zeros(2), np.zeros((2, 2))), other) == pytest.approx(17), "a singular covariance"
 
 
+def test_features_of_other_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match="8 channels, not 16"):
+        FeatureMoments(16, CPU).add(torch.zeros(1, 8, 4, 4))
+
+
 def test_moments_are_numpys_however_the_images_are_dealt() -> None:
     features = torch.randn(5, 4, 40, 24, generator=torch.Generator().manual_seed(0)) + 3
     whole = FeatureMoments(4, CPU)

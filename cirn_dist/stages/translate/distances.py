@@ -40,7 +40,13 @@ class FeatureMoments:
         self.sums = torch.zeros(1 + channels + channels**2, dtype=torch.float64, device=device)
 
     def add(self, features: Tensor) -> None:
-        """Take the features of some images, (N, C, h, w)."""
+        """Take the features of some images, (N, C, h, w).
+
+        Raises:
+            ValueError: of another number of channels.
+        """
+        if features.shape[1] != self.channels:
+            raise ValueError(f"features of {features.shape[1]} channels, not {self.channels}")
         grid = min(FEATURE_GRID, features.shape[-2]), min(FEATURE_GRID, features.shape[-1])
         x = F.adaptive_avg_pool2d(features.float(), grid).permute(0, 2, 3, 1).reshape(-1, self.channels).double()
         count = torch.tensor([float(len(x))], dtype=torch.float64, device=x.device)

@@ -80,19 +80,23 @@ class _Look:
     @torch.inference_mode()
     def see(self, image: Images) -> None:
         """Take one image's colours and features into account."""
-        self.colours += colour_counts(image.pixels)
         with self.run.runtime.autocast():
-            self.features.add(self.segmenter.features(image.pixels))
+            self._add(image, self.segmenter.deep(image.pixels))
 
     @torch.inference_mode()
     def judge(self, image: Images, label: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """See one image, compare the network's decision with its label, and return it at the label's size."""
-        self.see(image)
         with self.run.runtime.autocast():
-            logits = self.segmenter(image.pixels).logits[0]
-        decision = label_map(logits, label.shape)
+            seen = self.segmenter(image.pixels)
+        assert seen.deep is not None, "a segmenter's output has it"
+        self._add(image, seen.deep)
+        decision = label_map(seen.logits[0], label.shape)
         self.confusion += torch.from_numpy(confusion(decision, label, len(self.confusion)))
         return decision
+
+    def _add(self, image: Images, features: Tensor) -> None:
+        self.colours += colour_counts(image.pixels)
+        self.features.add(features)
 
     def reduce(self) -> None:
         """Add up what all ranks have seen."""
