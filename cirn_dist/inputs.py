@@ -14,6 +14,7 @@ from cirn_dist.data.run_sets.usable_labels import assert_labels
 from cirn_dist.data.shards.shardset import INDEX, ShardSet
 from cirn_dist.errors import DataError
 from cirn_dist.files import naming_the_file
+from cirn_dist.inference.load import assert_same_classes, load
 from cirn_dist.inference.network import load_given, segmenter_of
 from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.downloads import fetch, kept_at
@@ -40,6 +41,9 @@ def check_inputs(config: Config, out: Path, *, download: bool = True) -> None:
         _check_set(config, role, space, out)
     if config.translate.shards is not None:
         ShardSet.open(config.translate.shards)
+    if config.with_self_train and not config.is_online:
+        for one in config.pseudo_label.also:
+            assert_same_classes(load(one, device="cpu"), space)
     if not is_begun(out):
         _check_weights(config, out, download)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cirn_dist.cli.options import (
+    AlsoOf,
     Device,
     Json,
     OfStage,
@@ -29,6 +30,7 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="A packed set, a folder with one per split, or a raw folder.")],
     stage: OfStage = None,
     teacher: OfTeacher = False,
+    also: AlsoOf = None,
     recipe: Annotated[str | None, typer.Option(help="Of a raw folder; default: the run's target's.")] = None,
     split: Annotated[str | None, typer.Option(help="Default: the split the run scores.")] = None,
     option: RecipeOptions = None,
@@ -57,7 +59,7 @@ def evaluate(
     names = dict(_pair(one) for one in map_labels or []) or None
     options = recipe_options(option or [])
     with together() as ranks, tempfile.TemporaryDirectory(prefix="cirn-evaluate-") as scratch:
-        net = load(run, stage, device or ranks.device, config, teacher=teacher)
+        net = load(run, stage, device or ranks.device, config, teacher=teacher, also=also or ())
         with counting("packing", quiet=not ranks.main) as count:
             place = Path(scratch) / "set"
             pack = partial(labelled_at, net, data, place, recipe=recipe, split=split, options=options, progress=count)

@@ -42,6 +42,10 @@ OfWeights = Annotated[
 ]
 OfStage = Annotated[str | None, typer.Option("--stage", help="Of a run; default: the last finished one.")]
 OfTeacher = Annotated[bool, typer.Option("--teacher", help="Of online self-training: the teacher, not the student.")]
+AlsoOf = Annotated[
+    list[Path] | None,
+    typer.Option("--also", metavar="RUN", help="Average with this one's probabilities; repeatable. As RUN."),
+]
 Device = Annotated[str | None, typer.Option(help="Default: the GPU if there is one.")]
 
 

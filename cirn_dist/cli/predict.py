@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cirn_dist.cli.options import Device, Json, OfStage, OfTeacher, OfWeights, Trained, read_size, write_result
+from cirn_dist.cli.options import AlsoOf, Device, Json, OfStage, OfTeacher, OfWeights, Trained, read_size, write_result
 from cirn_dist.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder of the predictions: ids/, colour/, overlay/, confidence/.")],
     stage: OfStage = None,
     teacher: OfTeacher = False,
+    also: AlsoOf = None,
     ids: Annotated[bool, typer.Option(help="8-bit PNG of class ids.")] = True,
     colour: Annotated[bool, typer.Option(help="PNG in the palette's colours.")] = True,
     overlay: Annotated[bool, typer.Option("--overlay", help="The colours laid over the image.")] = False,
@@ -58,7 +59,7 @@ def predict(
         todo = ranks.on_main(lambda: jobs(images))
         if not overwrite:
             ranks.on_main(lambda: assert_free(out, (job.name for job in todo), kinds))
-        net = load(run, stage, device or ranks.device, config, teacher=teacher)
+        net = load(run, stage, device or ranks.device, config, teacher=teacher, also=also or ())
         own = todo[ranks.rank :: ranks.world]
         began = time.perf_counter()
         with counting("predicting", quiet=not ranks.main) as count:
@@ -69,7 +70,13 @@ def predict(
         seconds = time.perf_counter() - began
         if ranks.main:
             _say(done, net, out, seconds)
-            facts = {"checkpoint": str(net.checkpoint), "stage": net.stage, "classes": net.classes, "kinds": kinds}
+            facts = {
+                "checkpoint": str(net.checkpoint),
+                "also": list(map(str, net.also)),
+                "stage": net.stage,
+                "classes": net.classes,
+                "kinds": kinds,
+            }
             write_result(json, facts | {"predicted": done.predicted, "damaged": done.damaged, "seconds": seconds})
         if done.damaged:
             raise SystemExit(1)

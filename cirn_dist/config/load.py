@@ -301,6 +301,8 @@ def _with_paths(tree: Tree, change: Callable[[Located, str, Key], str]) -> Tree:
                 changed[key] = walk(value, (*at, str(key)))
             elif marks and isinstance(value, str):
                 changed[key] = change(marks[0], value, (*at, key))
+            elif marks and isinstance(value, (list, tuple)):
+                changed[key] = [change(marks[0], one, (*at, key)) if isinstance(one, str) else one for one in value]
         return changed
 
     return walk(tree, ())

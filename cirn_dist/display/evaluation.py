@@ -18,7 +18,8 @@ def evaluation_table(found: Sequence[Evaluation], space: LabelSpace) -> Renderab
     table = Listing(title=f"IoU, %, of {found[0].images:,} images")
     table.add_column("Class", no_wrap=True)
     for one in found:
-        table.add_column(f"{one.stage}, AdaBN" if one.adabn else one.stage, justify="right", min_width=6)
+        more = f" and {len(one.also)} more" if one.also else ""
+        table.add_column(one.stage + more + (", AdaBN" if one.adabn else ""), justify="right", min_width=6)
     for at, (name, colour) in enumerate(zip(space.classes, space.palette, strict=True)):
         swatch = Text("■ ", style="#{:02x}{:02x}{:02x}".format(*colour))
         table.add_row(swatch + Text(name), *(percent(one.scores.iou[at]) for one in found))

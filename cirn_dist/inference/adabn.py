@@ -9,8 +9,7 @@ import torch
 from cirn_dist.config.groups.evaluate import Evaluate
 from cirn_dist.data.loading.images import read_images
 from cirn_dist.data.shards.shardset import ShardSet
-from cirn_dist.models.deeplab import Segmenter
-from cirn_dist.models.norm import reestimate_statistics
+from cirn_dist.models.norm import Module, reestimate_statistics
 from cirn_dist.seeds import permutation
 
 
@@ -22,8 +21,8 @@ def adabn_groups(images: ShardSet, settings: Evaluate, seed: int) -> list[list[i
 
 @torch.inference_mode()
 def adabn(
-    segmenter: Segmenter, images: ShardSet, groups: Iterable[Sequence[int]], *, batch: int, device: torch.device
-) -> Segmenter:
+    segmenter: Module, images: ShardSet, groups: Iterable[Sequence[int]], *, batch: int, device: torch.device
+) -> Module:
     """Return the segmenter with the BatchNorm statistics of a set's images at `groups` of places.
 
     Under a process group each rank gives groups of its own, and the statistics are those of all ranks' images.

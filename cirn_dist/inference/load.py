@@ -22,6 +22,7 @@ from cirn_dist.inference.logits import predict
 from cirn_dist.inference.network import trained
 from cirn_dist.inference.pictures import Picture, Pixels, as_pixels, input_size, scaled
 from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.ensemble import Ensemble
 from cirn_dist.models.resizing import resize
 from cirn_dist.models.tiling import SMALLEST_TILE, tiled
 from cirn_dist.precision import HALF, choose_precision, hardware
@@ -61,6 +62,7 @@ class TrainedSegmenter:
         space: its classes, their colours and subsets.
         stage: of the run, that trained it.
         checkpoint: the folder or file it was read from; fingerprint: the checkpoint's.
+        also: checkpoints of the networks whose probabilities are averaged with its own.
         size: width and height of the images it was scored at.
         scales, flip: what its run averaged predictions over.
     """
@@ -73,6 +75,7 @@ class TrainedSegmenter:
         config: str | Path | None = None,
         *,
         teacher: bool = False,
+        also: Sequence[str | Path] = (),
     ) -> None:
         given = None if config is None else load_config(str(config))
         self.device = torch.device(device if device is not None else hardware().device)
@@ -81,8 +84,16 @@ class TrainedSegmenter:
             found = find(Path(path), stage, given, component="teacher" if teacher else "segmenter")
             used = found.config
             self.network: Segmenter = trained(found.weights, used, self.device, where=found.path)
-        self.space, self.stage, self.config = found.space, found.stage, used
-        self.checkpoint, self.fingerprint = found.path, found.fingerprint
+        self.space: LabelSpace = found.space
+        self.stage, self.config = found.stage, used
+        self.checkpoint: Path = found.path
+        self.fingerprint = found.fingerprint
+        others: list[TrainedSegmenter] = [TrainedSegmenter(one, device=self.device) for one in also]
+        for one in others:
+            assert_same_classes(one, found.space)
+        self.also = tuple(one.checkpoint for one in others)
+        members = [self.network, *(one.network for one in others)]
+        self.together: Segmenter | Ensemble = Ensemble(members) if others else self.network
         self.size, self.scales, self.flip = used.data.target.size, used.evaluate.scales, used.evaluate.flip
         asked = used.engine.precision
         if asked == "fp16" and self.device.type == "cpu":  # a GPU's run, looked at on a laptop
@@ -152,7 +163,7 @@ class TrainedSegmenter:
         chosen, mirrored = self.scales if scales is None else scales, self.flip if flip is None else flip
 
         def forward(pixels: Tensor) -> Tensor:
-            return predict(self.network, pixels, scales=chosen, flip=mirrored, autocast=self.autocast())
+            return predict(self.together, pixels, scales=chosen, flip=mirrored, autocast=self.autocast())
 
         pixels = to_tensor(seen, self.device)
         if window is None:
@@ -171,6 +182,17 @@ class TrainedSegmenter:
         return Prediction(ids.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy(), self.space)
 
 
+def assert_same_classes(net: TrainedSegmenter, space: LabelSpace) -> None:
+    """Check that a network's probabilities can be averaged with those of one of `space`.
+
+    Raises:
+        ConfigError: its classes are others.
+    """
+    if not net.space.is_same(space):
+        what = f"its classes are {net.space.beside(space)}'s, not {space.beside(net.space)}'s"
+        raise ConfigError(what, where=net.checkpoint, fix="average networks of the same classes")
+
+
 def load(
     path: str | Path,
     stage: str | None = None,
@@ -178,6 +200,7 @@ def load(
     config: str | Path | None = None,
     *,
     teacher: bool = False,
+    also: Sequence[str | Path] = (),
 ) -> TrainedSegmenter:
     """Load the segmenter that a run has trained.
 
@@ -188,9 +211,10 @@ def load(
         device: the GPU if there is one, unless given.
         config: for weights alone: a configuration's file or name, for the network, its classes and image size.
         teacher: of an online self-training, its teacher in place of the student.
+        also: other runs, stages, checkpoints or exported files, whose probabilities are averaged with this one's.
 
     Raises:
         CheckpointError: nothing of the kind is there, it is damaged, or has no segmenter.
-        ConfigError: the configuration cannot be read.
+        ConfigError: the configuration cannot be read, or one of `also` has other classes.
     """
-    return TrainedSegmenter(path, stage, device, config, teacher=teacher)
+    return TrainedSegmenter(path, stage, device, config, teacher=teacher, also=also)

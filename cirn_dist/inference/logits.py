@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -10,13 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.deeplab import SegOutput
 from cirn_dist.models.resizing import resize
 
 
 @torch.inference_mode()
 def predict(
-    segmenter: Segmenter,
+    segmenter: Callable[..., SegOutput],
     pixels: Tensor,
     *,
     scales: Sequence[float] = (1.0,),

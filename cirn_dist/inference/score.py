@@ -47,6 +47,7 @@ class Evaluation(BaseModel):
         pixel_accuracy: share of labelled pixels that are right.
         confusion: pixels by (true class, predicted class).
         adabn: whether BatchNorm had the statistics of the set's images.
+        also: checkpoints whose probabilities were averaged with the network's.
     """
 
     checkpoint: str
@@ -58,6 +59,7 @@ class Evaluation(BaseModel):
     pixel_accuracy: float | None
     confusion: list[list[int]]
     adabn: bool
+    also: tuple[str, ...] = ()
 
 
 def labelled_at(
@@ -142,7 +144,7 @@ def score(
         raise ConfigError(what, where=labelled.path, fix=fix)
     table = translation(labelled.label_space, net.space, map_labels)
     first, step = (0, 1) if ranks is None else (ranks.rank, ranks.world)
-    network = net.network
+    network = net.together
     if adabn:
         drawn = adabn_groups(labelled, settings, net.config.seed)[first::step]
         network = renormalised(network, labelled, drawn, batch=settings.batch, device=net.device)
@@ -178,4 +180,5 @@ def score(
         pixel_accuracy=pixel_accuracy(counts),
         confusion=counts.tolist(),
         adabn=adabn,
+        also=tuple(map(str, net.also)),
     )

@@ -116,22 +116,21 @@ class Segmenter(nn.Module):
         aux: Tensor | None = None
         if self.auxiliary is not None and self.training:
             middle, deep = self.backbone.with_middle(self._padded(images))
-            aux = self._upsample(self.auxiliary(middle), images, size)
+            aux = self.upsample(self.auxiliary(middle), images, size)
         else:
             deep = self._backbone_features(images)
         features = deep if self.fusion is None else self.fusion(deep)
         last = deep if isinstance(deep, Tensor) else deep[-1]
         first = self.classifier(features)
-        p1 = self._upsample(first, images, size)
+        p1 = self.upsample(first, images, size)
         if self.acm is None:
             return SegOutput(p1, None, None, first, last, aux)
         gates = self.acm.gates(features)
         second = self.acm(features, gates)
-        return SegOutput(
-            p1, self._upsample(second, images, size), gates.detach(), wide(first) + wide(second), last, aux
-        )
+        return SegOutput(p1, self.upsample(second, images, size), gates.detach(), wide(first) + wide(second), last, aux)
 
-    def _upsample(self, logits: Tensor, images: Tensor, size: tuple[int, int] | None) -> Tensor:
+    def upsample(self, logits: Tensor, images: Tensor, size: tuple[int, int] | None) -> Tensor:
+        """Return what is at the features' size at the images', without what they were padded by, or at `size`."""
         own, padded = tuple(images.shape[-2:]), self.padded_size(images)
         wanted = own if size is None else size
         if padded == own:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, field_validator
 
 from cirn_dist.choices import Init, Mixing, PseudoLabelRule, SelfTrainMethod
 from cirn_dist.config.groups.marks import BlurRadius, NotBinding
 from cirn_dist.config.groups.training import SegmenterTraining
-from cirn_dist.config.section import Section
+from cirn_dist.config.section import Located, Section
 
 
 class PseudoLabel(Section):
@@ -23,6 +25,9 @@ class PseudoLabel(Section):
     beta: float = Field(0.9, ge=0, lt=1, description="iast: how much of the thresholds an image leaves as they were")
     gamma: float = Field(8.0, ge=0, description="iast: how much less of a class with a low threshold is kept")
     threshold: float = Field(0.95, ge=0, le=1, description="fixed: least confidence, for all classes")
+    also: Annotated[tuple[str, ...], Located()] = Field(
+        (), description="other runs, whose networks' probabilities are averaged with this one's (FDA's three bands)"
+    )
 
 
 class RareClassSampling(Section):

@@ -16,6 +16,7 @@ from cirn_dist.inference.iou import Confusion, pixel_accuracy, scores
 from cirn_dist.inference.iou import count as count_of
 from cirn_dist.inference.logits import predict
 from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.ensemble import Ensemble
 from cirn_dist.rundir.results import Scores
 from cirn_dist.stages.images import each_ranks_groups, relabelling
 
@@ -67,7 +68,7 @@ def count(
     return counts
 
 
-def run_logits(run: Run, segmenter: Segmenter, pixels: Tensor) -> Tensor:
+def run_logits(run: Run, segmenter: Segmenter | Ensemble, pixels: Tensor) -> Tensor:
     """Return the logits by the run's `evaluate.scales` and `evaluate.flip`, (N, C, H, W) at the input's size."""
     settings = run.config.evaluate
     return predict(segmenter, pixels, scales=settings.scales, flip=settings.flip, autocast=run.runtime.autocast())

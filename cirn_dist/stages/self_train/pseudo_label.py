@@ -26,7 +26,9 @@ from cirn_dist.data.shards.stats import measure
 from cirn_dist.display.tables import pseudo_label_table
 from cirn_dist.engine.run import Run
 from cirn_dist.files import replace_text
+from cirn_dist.inference.load import assert_same_classes, load
 from cirn_dist.models.deeplab import Segmenter
+from cirn_dist.models.ensemble import Ensemble
 from cirn_dist.stages.derived_set import Encode, derive_set, derived_set
 from cirn_dist.stages.evaluate.miou import run_logits
 from cirn_dist.stages.segmenter import load_segmenter
@@ -46,21 +48,31 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
 
     Args:
         number: the round, counted from 1.
+
+    Raises:
+        ConfigError: a network of `pseudo_label.also` has other classes.
+        CheckpointError: there is none.
     """
     settings, stage = run.config.pseudo_label, stage_in_round("pseudo_label", number)
     teacher = before_self_training(run.config) if number == 1 else stage_in_round("self_train", number - 1)
     made = {
         "by": stage,
         "segmenter": run.finished(teacher).fingerprint,
-        "settings": settings.model_dump_json(),
+        "settings": settings.model_dump_json(exclude={"also"}),
     }
+    others = [load(one, device=run.runtime.device) for one in settings.also]
+    for one in others:
+        assert_same_classes(one, run.labels)
+    if others:
+        made["also"] = " ".join(one.fingerprint for one in others)
     existing = derived_set(run, stage, target, made)
     summary = run.stage_folder(stage) / "summary.json"
     # Killed after the set and before its summary, a run predicts once more: the summary is of the confidences.
     if existing is not None and run.runtime.on_main(summary.is_file):
         return existing
 
-    segmenter = load_segmenter(run, teacher)
+    own = load_segmenter(run, teacher)
+    segmenter = Ensemble([own, *(one.network for one in others)]).eval() if others else own
     run.work(0)
     run.progress.start(stage, len(target), unit="images, for the thresholds")
     counts, limits = _confidence(run, segmenter, target, number)
@@ -81,7 +93,7 @@ def _encoded(key: str, sample: Sample, image: UInt8Array, label: UInt8Array) -> 
     return Entry(key, sample | {LABEL: encode_label(label)}, measure(image, label))
 
 
-def _confidence(run: Run, segmenter: Segmenter, target: ShardSet, number: int) -> tuple[Counts, Thresholds]:
+def _confidence(run: Run, segmenter: Segmenter | Ensemble, target: ShardSet, number: int) -> tuple[Counts, Thresholds]:
     """Return the set's confidence histogram, (C, BINS), and each image's thresholds, (N, C)."""
     runtime, settings, classes = run.runtime, run.config.pseudo_label, run.labels.num_classes
     total = np.zeros((classes, BINS), np.int64)
@@ -113,7 +125,7 @@ def _histogram(probabilities: Tensor) -> Counts:
 
 
 def _predictions(
-    run: Run, segmenter: Segmenter, target: ShardSet, indices: range
+    run: Run, segmenter: Segmenter | Ensemble, target: ShardSet, indices: range
 ) -> Iterator[tuple[int, Sample, UInt8Array, Tensor]]:
     """Yield (index, sample, image (H, W, 3), probabilities (C, H, W)) of each image, at the packed size."""
     for images in read_images(target, indices, run.config.evaluate.batch, run.runtime.device):
