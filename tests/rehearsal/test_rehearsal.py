@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "rehearsal/run.py"
+SCRIPT = Path(__file__).with_name("run.py")
 
 
 @pytest.mark.slow
