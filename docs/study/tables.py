@@ -1,6 +1,7 @@
-"""The study's tables in docs/methods.md, from the runs' recorded scores beside this file: python docs/study/tables.py.
+"""The study's tables in README.md and docs/methods.md, from the runs' recorded scores beside this file.
 
-A record is a run's results.json, called NAME-seedN.json. Everything between the page's marks is written anew.
+python docs/study/tables.py writes everything between the pages' marks anew. A record is a run's results.json, called
+NAME-seedN.json.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from cirn_dist.display.summary import Spread
 from cirn_dist.rundir.results import Row, read_results
 
 RECORDS = Path(__file__).parent
-PAGE = RECORDS.parent / "methods.md"
+ROOT = RECORDS.parents[1]
 MARKS = re.compile(r"(<!-- study: .* -->\n).*?(<!-- end of study -->)", re.S)
 CHAIN, WITHOUT, ONLINE, BOUND = (
     f"streets_camvid_240{end}" for end in ("", "-without_cir", "-cirn_online-online_240", "-supervised")
@@ -75,9 +76,23 @@ def interval(differences: Sequence[float]) -> tuple[float, float | None]:
     return spread.mean, None if spread.std is None else _T95[n] * spread.std / n**0.5
 
 
-def tables(runs: Rows) -> str:
-    """Return the study's tables as Markdown."""
-    return "\n".join([*_scores(runs), "", *_gains(runs), "", *_classes(runs)]) + "\n"
+def scores(runs: Rows) -> str:
+    """Return the rows' scores, and the differences that matter, as Markdown."""
+    return "\n".join([*_scores(runs), "", *_gains(runs)]) + "\n"
+
+
+def classes(runs: Rows) -> str:
+    """Return the rows' scores by class."""
+    return "\n".join(_classes(runs)) + "\n"
+
+
+PAGES: dict[Path, Callable[[Rows], str]] = {ROOT / "README.md": scores, ROOT / "docs/methods.md": classes}
+
+
+def written(page: Path, runs: Rows) -> str:
+    """Return a page's text with its tables as the records have them."""
+    text = page.read_text(encoding="utf-8")
+    return MARKS.sub(lambda found: found[1] + PAGES[page](runs) + found[2], text)
 
 
 def _scores(runs: Rows) -> Iterator[str]:
@@ -128,7 +143,6 @@ def _mean(by_seed: Mapping[int, float]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.parse_args()
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(MARKS.sub(lambda found: found[1] + tables(records(RECORDS)) + found[2], page), encoding="utf-8")
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    for one in PAGES:
+        one.write_text(written(one, records(RECORDS)), encoding="utf-8")
