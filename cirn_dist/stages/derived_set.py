@@ -61,7 +61,13 @@ def derive_set(
     made = made | {"parent": parent.fingerprint}
     token, sizes = digest(made), parent.shard_sizes
     stems = [Path(shard["name"]).stem for shard in parent.shards]
-    left = [shard for shard, stem in enumerate(stems) if finished(folder, stem, token) is None]
+
+    def unfinished() -> list[int]:
+        return [shard for shard, stem in enumerate(stems) if finished(folder, stem, token) is None]
+
+    left = run.runtime.on_main(
+        unfinished
+    )  # a rank that looked for itself, later, might see what another has done since
     pieces = {shard: pieces_of(sum(sizes[:shard]), sizes[shard], batch) for shard in left}
     work = _Work(run, samples, token, len(parent), len(parent) - sum(sizes[shard] for shard in left))
     run.work(work.before)

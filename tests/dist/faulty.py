@@ -5,6 +5,7 @@ nan     the images of those steps are not finite
 sleep   the rank never comes back from that step
 kill    the rank is killed, as by a machine that runs out of memory
 drift   after that step, two weights of the last component have changed places
+LATE, RANK: the rank looks what there is of a derived set when another has written some of it.
 KILL_AT_TAR, RANK:N: the rank is killed as it begins its tar N of a derived set, counted from 0.
 RECORD, a folder: one line for every sample trained on, with a checksum of the image as it was augmented, is appended
 to rank-N.txt there: players, iteration, domain, k, checksum.
@@ -25,7 +26,7 @@ import torch
 
 from cirn_dist.cli.app import main
 from cirn_dist.engine import loop
-from cirn_dist.data.shards.writer import write_shard
+from cirn_dist.data.shards.writer import finished, write_shard
 from cirn_dist.engine.step import MicroBatches, StepResult, train_step
 from cirn_dist.stages import derived_set
 
@@ -102,8 +103,19 @@ def write_until_killed(*arguments: Any, **options: Any) -> Any:
     return write_shard(*arguments, **options)
 
 
+def finished_later(folder: Path, *arguments: Any, **options: Any) -> Any:
+    deadline = time.monotonic() + 30
+    while os.environ.get("RANK") == os.environ["LATE"] and time.monotonic() < deadline:
+        if any(folder.glob("*.record.json")):
+            break
+        time.sleep(0.05)
+    return finished(folder, *arguments, **options)
+
+
 if __name__ == "__main__":
     written = 0
+    if "LATE" in os.environ:
+        derived_set.finished = finished_later
     if "KILL_AT_TAR" in os.environ:
         derived_set.write_shard = write_until_killed
     torch.set_num_threads(1)

@@ -47,7 +47,7 @@ def test_two_ranks_render_one_ranks_bytes(finished_run: Path, mini: Path, tmp_pa
     out = tmp_path / "run"
     shutil.copytree(finished_run, out)
     shutil.rmtree(out / "render")
-    done = launch(2, "run", mini, "--out", out, "--until", "cir")
+    done = launch(2, "run", mini, "--out", out, "--until", "cir", script=FAULTY, LATE=1)
     assert done.returncode == 0, done.stderr[-3000:]
     before, after = (
         {path.name: path.read_bytes() for path in (run / "render/shards").iterdir()} for run in (finished_run, out)
