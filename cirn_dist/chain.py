@@ -165,7 +165,8 @@ def _supervised_as_long(config: Config, name: str, title: str) -> Stage:
 
 def _self_training(config: Config, name: str, title: str) -> Stage:
     settings = config.self_train
-    seen = (*_TRAINING, "with_cir", "self_train", *(("adapt",) if settings.lambda_adv else ()))
+    with_terms = settings.lambda_adv or config.pseudo_label.easy_share is not None
+    seen = (*_TRAINING, "with_cir", "self_train", *(("adapt",) if with_terms else ()))
     other = _OFFLINE if config.is_online else ("self_train.online",)
     but = (*_ELSEWHERE, *other, *(() if settings.init == "pretrained" else _GIVEN))
     return Stage(name, title, seen, but, settings.iterations, ("self_train.iterations",))

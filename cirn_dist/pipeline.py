@@ -37,6 +37,7 @@ from cirn_dist.stages.adapt.train import adaptation
 from cirn_dist.stages.domains import Domains, open_domains
 from cirn_dist.stages.evaluate.scoring import score_stage, write_cir_panels
 from cirn_dist.stages.segmenter import finished_segmenter
+from cirn_dist.stages.self_train.intra_domain import intra_domain, split
 from cirn_dist.stages.self_train.online import online_self_training
 from cirn_dist.stages.self_train.pseudo_label import pseudo_label
 from cirn_dist.stages.self_train.train import self_training
@@ -112,8 +113,11 @@ class _Walk:
             return self.results()
         for number in rounds(config):
             labelled = self.make(stage_in_round("pseudo_label", number), partial(pseudo_label, run, target, number))
-            described = partial(self_training, run, cir, labelled, number, scored)
-            self.train(stage_in_round("self_train", number), described, source=cir, target=labelled)
+            described, source = partial(self_training, run, cir, labelled, number, scored), cir
+            if config.pseudo_label.easy_share is not None:
+                easy, hard = split(run, labelled, config.pseudo_label.easy_share)
+                described, source = partial(intra_domain, run, easy, hard, scored), labelled
+            self.train(stage_in_round("self_train", number), described, source=source, target=labelled)
         return self.results()
 
     def intermediate(self) -> ShardSet:

@@ -106,12 +106,23 @@ class Config(Section):
         settings = self.self_train
         if settings.init == "adapt" and not self.with_adapt:
             raise ValueError("self_train.init adapt needs with_adapt: without stage 2 use cir, source or pretrained")
+        if self.pseudo_label.easy_share is not None:
+            self._assert_easy_and_hard()
         if self.is_online:
             self._assert_online()
         elif settings.lambda_adv and not settings.source_weight:
             raise ValueError("self_train.lambda_adv needs self_train.source_weight: D is shown predictions on the CIR")
         elif settings.lambda_adv and not self.with_adapt:
             raise ValueError("self_train.lambda_adv keeps stage 2's D on, and needs with_adapt")
+
+    def _assert_easy_and_hard(self) -> None:
+        if self.is_online or not self.with_adapt:
+            raise ValueError("pseudo_label.easy_share is stage 2 once more: it needs with_adapt, and method offline")
+        if self.pseudo_label.rounds > 1:
+            raise ValueError("pseudo_label.easy_share has one round: set pseudo_label.rounds to 1")
+        for name in ("source_weight", "lambda_adv", "lambda_kld", "lambda_entropy"):
+            if getattr(self.self_train, name):
+                raise ValueError(f"self_train.{name} is no term of pseudo_label.easy_share, whose terms are stage 2's")
 
     def _assert_online(self) -> None:
         settings = self.self_train

@@ -43,6 +43,7 @@ from cirn_dist.measure.memory import with_content
 from cirn_dist.stages.adapt.train import adaptation
 from cirn_dist.stages.evaluate.miou import run_logits
 from cirn_dist.stages.segmenter import build_segmenter
+from cirn_dist.stages.self_train.intra_domain import intra_domain
 from cirn_dist.stages.self_train.online import online_self_training
 from cirn_dist.stages.self_train.train import self_training
 from cirn_dist.stages.source import supervised
@@ -112,7 +113,7 @@ def rehearsals(
             "adapt": lambda: _training(run, adaptation(run, "adapt", source, target, config.adapt), drawn=drawn),
             "self_train": lambda: _training(
                 run,
-                online_self_training(run, source, target) if config.is_online else self_training(run, source, pseudo),
+                _third_stage(run, source, target, pseudo),
                 drawn=drawn,
             ),
         }
@@ -122,6 +123,14 @@ def rehearsals(
         if config.cir == config.source:
             walked = [name for name in walked if name != "cir"]
         yield {name: known[name] for name in walked} | {"evaluate": lambda: _scoring(run)}
+
+
+def _third_stage(run: Run, source: ShardSet, target: ShardSet, pseudo: ShardSet) -> Training:
+    if run.config.is_online:
+        return online_self_training(run, source, target)
+    if run.config.pseudo_label.easy_share is not None:
+        return intra_domain(run, pseudo, target)
+    return self_training(run, source, pseudo)
 
 
 def _without_parents(config: Config) -> Config:

@@ -11,11 +11,14 @@ from runs import weights
 SETTINGS = (
     "controls=false", "evaluate.adabn=false", "evaluate.panels=0", "source.iterations=4", "adapt.init=pretrained",
     "adapt.iterations=12", "adapt.decay_over=null", "adapt.augment.crop=[48, 40]", "adapt.ndf=4", "model.weights=null",
+    "self_train.iterations=8", "self_train.decay_over=null", "self_train.augment.crop=[48, 40]",
     "engine.precision=fp32", "engine.backend=exact",
 )  # fmt: skip
-METHODS = {
-    "adaptsegnet_multi": ("segmenter", "discriminator", "discriminator_aux"),
-    "maxsquare_iw": ("segmenter",),
+METHODS = {  # the components of each stage
+    "adaptsegnet_multi": {"adapt": ("segmenter", "discriminator", "discriminator_aux")},
+    "maxsquare_iw": {"adapt": ("segmenter",)},
+    "fda_online": {"adapt": ("segmenter",)},
+    "intrada": {"adapt": ("segmenter", "discriminator"), "self_train": ("segmenter", "discriminator")},
 }
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -28,8 +31,9 @@ def test_the_same_bits_on_two_ranks(method: str, mini: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr[-3000:]
     done = launch(2, *words, "--out", tmp_path / "two")
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (weights(tmp_path / run, ("adapt",)) for run in ("one", "two"))
+    stages = METHODS[method]
+    one, two = (weights(tmp_path / run, tuple(stages)) for run in ("one", "two"))
     assert one == two
     assert {name for name in one if "optimizer" not in name} == {
-        f"adapt/{name}.safetensors" for name in METHODS[method]
+        f"{stage}/{name}.safetensors" for stage, components in stages.items() for name in components
     }

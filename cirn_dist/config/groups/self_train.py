@@ -25,6 +25,12 @@ class PseudoLabel(Section):
     beta: float = Field(0.9, ge=0, lt=1, description="iast: how much of the thresholds an image leaves as they were")
     gamma: float = Field(8.0, ge=0, description="iast: how much less of a class with a low threshold is kept")
     threshold: float = Field(0.95, ge=0, le=1, description="fixed: least confidence, for all classes")
+    easy_share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="the most certain images, taken as labelled; stage 2 again, from them to the others",
+    )
     also: Annotated[tuple[str, ...], Located()] = Field(
         (), description="other runs, whose networks' probabilities are averaged with this one's (FDA's three bands)"
     )

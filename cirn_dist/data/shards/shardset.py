@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from tokenize import TokenError
@@ -47,6 +48,7 @@ class ShardSet:
         self.fingerprint: str = meta["fingerprint"]
         self.label_space = space_from_json(meta["label_space"])
         self._ends = np.cumsum([shard["samples"] for shard in self.shards])
+        self._chosen: npt.NDArray[np.int64] | None = None
         self._opened: OrderedDict[int, tuple[int, npt.NDArray[np.uint64]]] = OrderedDict()
 
     @classmethod
@@ -74,6 +76,8 @@ class ShardSet:
         return cls(path, meta)
 
     def __len__(self) -> int:
+        if self._chosen is not None:
+            return len(self._chosen)
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,8 +91,22 @@ class ShardSet:
         """Return the same set, whose labels cannot be read."""
         images = ShardSet(self.path, self.meta)
         images.fields = tuple(field for field in self.fields if field != LABEL)
-        images.label_space = None
+        images.label_space, images._chosen = None, self._chosen
         return images
+
+    def subset(self, samples: Sequence[int]) -> ShardSet:
+        """Return some of the samples, in the set's order; the fingerprint is the whole set's.
+
+        Raises:
+            IndexError: one that there is not.
+        """
+        chosen = np.unique(np.asarray(samples, np.int64))
+        if len(chosen) and (chosen[0] < 0 or chosen[-1] >= len(self)):
+            raise IndexError(f"samples {chosen[0]} to {chosen[-1]} of {len(self)}")
+        part = ShardSet(self.path, self.meta)
+        part.fields, part.label_space = self.fields, self.label_space
+        part._chosen = chosen if self._chosen is None else self._chosen[chosen]
+        return part
 
     @cached_property
     def image_field(self) -> str:
@@ -103,12 +121,17 @@ class ShardSet:
     @property
     def shard_sizes(self) -> list[int]:
         """Samples per shard."""
+        if self._chosen is not None:
+            shards = np.searchsorted(self._ends, self._chosen, side="right")
+            return [int(count) for count in np.bincount(shards, minlength=len(self.shards))]
         return [shard["samples"] for shard in self.shards]
 
     def locate(self, i: int) -> tuple[int, int]:
         """Return sample i's shard and its place in it."""
         if not 0 <= i < len(self):
             raise IndexError(f"sample {i} of {len(self)}")
+        if self._chosen is not None:
+            i = int(self._chosen[i])
         shard = int(np.searchsorted(self._ends, i, side="right"))
         return shard, i - int(self._ends[shard]) + self.shards[shard]["samples"]
 
@@ -163,7 +186,9 @@ class ShardSet:
             self._opened.move_to_end(shard)
             return self._opened[shard]
         tar = self.path / self.shards[shard]["name"]
-        places = _load_index(tar.with_name(index_name(tar.name)), (self.shard_sizes[shard], len(self._columns), 3))
+        places = _load_index(
+            tar.with_name(index_name(tar.name)), (self.shards[shard]["samples"], len(self._columns), 3)
+        )
         try:
             self._opened[shard] = os.open(tar, os.O_RDONLY | os.O_CLOEXEC), places
         except OSError as error:

@@ -40,7 +40,10 @@ from cirn_dist.stages.self_train.rules import (
     confidence_histogram,
     select,
     thresholds,
+    uncertainty,
 )
+
+UNCERTAIN = "uncertainty"  # in the summary: of every image, in the set's order
 
 
 def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
@@ -58,7 +61,9 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
     made = {
         "by": stage,
         "segmenter": run.finished(teacher).fingerprint,
-        "settings": settings.model_dump_json(exclude={"also"}),
+        "settings": settings.model_dump_json(
+            exclude={"also", *({"easy_share"} if settings.easy_share is None else ())}
+        ),
     }
     others = [load(one, device=run.runtime.device) for one in settings.also]
     for one in others:
@@ -75,7 +80,7 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
     segmenter = Ensemble([own, *(one.network for one in others)]).eval() if others else own
     run.work(0)
     run.progress.start(stage, len(target), unit="images, for the thresholds")
-    counts, limits = _confidence(run, segmenter, target, number)
+    counts, limits, uncertain = _confidence(run, segmenter, target, number)
 
     def samples(indices: range) -> Iterator[Encode]:
         for index, sample, image, probabilities in _predictions(run, segmenter, target, indices):
@@ -85,7 +90,7 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
     batch = run.config.evaluate.batch
     labelled = derive_set(run, stage, target, samples, batch=batch, label_space=run.labels, made=made)
     if run.runtime.main:
-        _summarise(run, summary, counts, limits, labelled)
+        _summarise(run, summary, counts, limits, labelled, uncertain)
     return labelled
 
 
@@ -93,20 +98,27 @@ def _encoded(key: str, sample: Sample, image: UInt8Array, label: UInt8Array) -> 
     return Entry(key, sample | {LABEL: encode_label(label)}, measure(image, label))
 
 
-def _confidence(run: Run, segmenter: Segmenter | Ensemble, target: ShardSet, number: int) -> tuple[Counts, Thresholds]:
-    """Return the set's confidence histogram, (C, BINS), and each image's thresholds, (N, C)."""
+def _confidence(
+    run: Run, segmenter: Segmenter | Ensemble, target: ShardSet, number: int
+) -> tuple[Counts, Thresholds, list[float]]:
+    """Return the set's confidence histogram, (C, BINS), each image's thresholds, (N, C), and its `uncertainty`.
+
+    The last is asked for by `easy_share` alone.
+    """
     runtime, settings, classes = run.runtime, run.config.pseudo_label, run.labels.num_classes
     total = np.zeros((classes, BINS), np.int64)
     adapted = np.empty((len(target), classes))
     latest = np.full(classes, 0.9)
+    own: dict[int, float] = {}
     groups = batches(target, run.config.evaluate.batch)
     for lap in range(0, len(groups), runtime.world):
         mine = [indices for i, indices in enumerate(groups[lap : lap + runtime.world]) if i == runtime.rank]
-        found = [
-            (index, _histogram(probabilities))
-            for indices in mine
-            for index, _, _, probabilities in _predictions(run, segmenter, target, indices)
-        ]
+        found = []
+        for indices in mine:
+            for index, _, _, probabilities in _predictions(run, segmenter, target, indices):
+                found.append((index, _histogram(probabilities)))
+                if settings.easy_share is not None:
+                    own[index] = uncertainty(probabilities)
         total += sum(histogram for _, histogram in found)
         if settings.rule == "iast":  # thresholds pass from image to image in the set's order, whoever predicted it
             for index, histogram in (one for part in runtime.gather(found) for one in part):
@@ -116,7 +128,8 @@ def _confidence(run: Run, segmenter: Segmenter | Ensemble, target: ShardSet, num
     total = runtime.sum(torch.from_numpy(total)).cpu().numpy()
     if settings.rule != "iast":
         adapted = np.broadcast_to(thresholds(total, settings, number), adapted.shape)
-    return total, adapted
+    uncertain = {index: value for part in runtime.gather(own) for index, value in part.items()}
+    return total, adapted, [uncertain[index] for index in sorted(uncertain)]
 
 
 def _histogram(probabilities: Tensor) -> Counts:
@@ -133,7 +146,9 @@ def _predictions(
         yield from zip(images.indices, images.samples, images.arrays, probabilities, strict=True)
 
 
-def _summarise(run: Run, path: Path, counts: Counts, limits: Thresholds, labelled: ShardSet) -> None:
+def _summarise(
+    run: Run, path: Path, counts: Counts, limits: Thresholds, labelled: ShardSet, uncertain: list[float]
+) -> None:
     """Write and print each class's threshold, and its labelled pixels as a share of those predicted as it."""
     predicted = counts.sum(1)
     kept = np.array(labelled.meta["class_pixels"]) / np.maximum(1, predicted)
@@ -143,6 +158,6 @@ def _summarise(run: Run, path: Path, counts: Counts, limits: Thresholds, labelle
         "thresholds": limits.mean(0).tolist(),
         "predicted": (predicted / max(1, predicted.sum())).tolist(),
         "ignored": labelled.meta["ignored_pixels"] / max(1, int(predicted.sum())),
-    }
+    } | ({UNCERTAIN: uncertain} if uncertain else {})
     replace_text(path, json.dumps(summary, indent=1))
     run.progress.print(pseudo_label_table(summary))

@@ -6,6 +6,9 @@ confidences are a histogram of 4096 bins: thresholds are exact to a bin, and int
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -71,6 +74,26 @@ def adapted_thresholds(before: Thresholds, counts: Counts, settings: PseudoLabel
         own = np.searchsorted(values.cumsum(), np.floor(rank), side="right") / BINS
         after[c] = settings.beta * before[c] + (1 - settings.beta) * own
     return np.minimum(after, 0.999)
+
+
+def uncertainty(probabilities: Tensor) -> float:
+    """Return the mean entropy of an image's pixels, of (C, H, W) probabilities; 0 is certain, 1 knows nothing.
+
+    IntraDA ranks images by it, and by no more where its `normalize` is off (Pan et al. 2020).
+    """
+    p = probabilities.double()
+    entropy = -(p * p.clamp_min(1e-30).log()).sum(0)
+    return float(entropy.mean()) / math.log(len(p))
+
+
+def easy_and_hard(uncertain: Sequence[float], share: float) -> tuple[list[int], list[int]]:
+    """Return the places of the most certain `share` of images, rounded down, and those of the others, in order.
+
+    Of images that are equally certain the first ones are the easy ones.
+    """
+    ranked = sorted(range(len(uncertain)), key=lambda place: uncertain[place])
+    easy = int(len(ranked) * share)
+    return sorted(ranked[:easy]), sorted(ranked[easy:])
 
 
 def select(probabilities: Tensor, limits: Thresholds, rule: str) -> Tensor:
