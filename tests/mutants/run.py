@@ -85,6 +85,14 @@ MUTANTS = (
     Mutant("measure/steps.py", "math.prod(weight[1:])", "math.prod(weight)", f"{U}bench_step.py"),
     Mutant("measure/phases.py", "leaf.requires_grad:", "False:", f"{U}bench_step.py"),
     Mutant("data/shards/shardset.py", "zlib.crc32(data) != crc", "False", f"{U}shardset.py {U}verify.py"),
+    Mutant("data/shards/shardset.py", "else self._chosen[chosen]", "else chosen", f"{U}intra_domain.py"),
+    Mutant("stages/self_train/rules.py", "sorted(ranked[:easy])", "sorted(ranked[-easy:])", f"{U}intra_domain.py"),
+    Mutant("stages/pieces.py", "> _GAIN *", "> 4 *", f"{U}pieces.py"),
+    Mutant("stages/pieces.py", "-(-_PIECE // batch) * batch", "_PIECE", f"{U}pieces.py"),
+    Mutant("stages/adapt/restyle.py", "clip=False", "clip=True", f"{U}methods.py"),
+    Mutant("stages/translate/quality.py", "self.segmenter.deep(image", "self.segmenter.features(image", f"{U}quality.py"),
+    Mutant("models/ensemble.py", "self.members)).clamp", "self.members) * 2).clamp", f"{U}ensemble.py"),
+    Mutant("engine/loop.py", "derive(seed, stage, first)", "derive(seed, stage, 0)", f"{U}loop.py"),
 )  # fmt: skip
 
 

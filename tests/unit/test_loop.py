@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import torch
 from stagerun import logged, stage_run
 
 from cirn_dist.data.pack.pack import pack
-from cirn_dist.engine.loop import Training, fit
+from cirn_dist.engine.loop import Training, fit, seeded
 from cirn_dist.engine.run import Run
+from cirn_dist.engine.step import Batch, Pass
 from cirn_dist.stages.segmenter import initial_segmenter
 from cirn_dist.stages.source import supervised
 
@@ -29,6 +31,19 @@ def test_a_scaled_rate_is_warmed_up(tmp_path: Path) -> None:
     fit(described(run, tmp_path), run)
     rates = [line["rates"]["segmenter"] for line in logged(run, "source")]
     assert rates == pytest.approx([0.001 * (1 + 3 * 4 / 6), 0.004, 0.004])
+
+
+def test_torchs_own_draws_follow_a_micro_batchs_first_image_alone() -> None:
+    def drawing(batch: Batch, iteration: int) -> Iterator[Pass]:
+        yield Pass({"drawn": torch.rand(())})
+
+    def drawn(first: int, seed: int = 1, stage: str = "adapt") -> float:
+        torch.rand(7)  # whatever was drawn before
+        (one,) = seeded(drawing, seed, stage)({"source": {"k": torch.tensor([first, first + 1])}}, 0)
+        return one.losses["drawn"].item()
+
+    assert drawn(4) == drawn(4)
+    assert len({drawn(4), drawn(6), drawn(4, seed=2), drawn(4, stage="cir")}) == 4
 
 
 def test_an_average_of_the_weights_can_follow_them(tmp_path: Path) -> None:
