@@ -90,7 +90,7 @@ MUTANTS = (
     Mutant("stages/pieces.py", "> _GAIN *", "> 4 *", f"{U}pieces.py"),
     Mutant("stages/pieces.py", "-(-_PIECE // batch) * batch", "_PIECE", f"{U}pieces.py"),
     Mutant("stages/adapt/restyle.py", "clip=False", "clip=True", f"{U}methods.py"),
-    Mutant("stages/translate/quality.py", "self.segmenter.deep(image", "self.segmenter.features(image", f"{U}quality.py"),
+    Mutant("stages/translate/quality.py", "segmenter.deep(", "segmenter.features(", f"{U}quality.py"),
     Mutant("models/ensemble.py", "self.members)).clamp", "self.members) * 2).clamp", f"{U}ensemble.py"),
     Mutant("engine/loop.py", "derive(seed, stage, first)", "derive(seed, stage, 0)", f"{U}loop.py"),
 )  # fmt: skip
