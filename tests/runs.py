@@ -33,8 +33,8 @@ def weights(run: Path, stages: tuple[str, ...] = TRAINED) -> dict[str, str]:
 def assert_close(expected_run: Path, found_run: Path, stage: str, component: str) -> None:
     """Compare a component's tensors, each to 1e-4 of its largest value.
 
-    In single precision, what begins at 0 (gates' biases, an identity generator) is all rounding's to the fifth digit,
-    on some processors more than on others; test_batch_one.py compares in double precision, and bits.
+    In single precision, what begins at 0 (gates' biases) is all rounding's to the fifth digit, on some processors more
+    than on others; test_batch_one.py compares in double precision, and bits.
     """
     one, other = (Store(run / stage / "checkpoints").latest() for run in (expected_run, found_run))
     assert one is not None
