@@ -43,7 +43,6 @@ MINI = {
     "translate": {
         "iterations": 12,
         "upsampling": "transposed",
-        "residual_output": False,  # an identity at first, whose gradients are rounding's, which Adam makes steps of
         "ngf": 4,
         "blocks": 1,
         "ndf": 4,
@@ -66,6 +65,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+DOUBLE = "engine.precision=fp64"
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +84,15 @@ def finished_run(mini: Path, cirn_dist: Command, tmp_path_factory: pytest.TempPa
     """Return the folder of the mini run, walked to its end by one process without a break."""
     out = tmp_path_factory.mktemp("runs") / "mini"
     done = cirn_dist("run", mini, "--out", out, "--json", out.parent / "results.json")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="session")
+def finished_in_double(mini: Path, cirn_dist: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the mini run in double precision: what ranks agree with to its rounding."""
+    out = tmp_path_factory.mktemp("double") / "mini"
+    done = cirn_dist("run", mini, DOUBLE, "--out", out)
     assert done.returncode == 0, done.stderr
     return out
 

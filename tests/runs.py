@@ -30,11 +30,12 @@ def weights(run: Path, stages: tuple[str, ...] = TRAINED) -> dict[str, str]:
     return hashes
 
 
-def assert_close(expected_run: Path, found_run: Path, stage: str, component: str) -> None:
-    """Compare a component's tensors, each to 1e-4 of its largest value.
+def assert_close(expected_run: Path, found_run: Path, stage: str, component: str, *, within: float = 1e-4) -> None:
+    """Compare a component's tensors, each to a share of its largest value.
 
-    In single precision, what begins at 0 (gates' biases) is all rounding's to the fifth digit, on some processors more
-    than on others; test_batch_one.py compares in double precision, and bits.
+    In single precision, what begins at 0 (gates' biases, norms' biases, a generator that begins as the identity) is
+    rounding's to the fourth digit, on some processors to the third: Adam makes steps of gradients that are rounding,
+    and a CIR whose last bit differs goes into all that follows. In double precision 1e-9 holds throughout.
     """
     one, other = (Store(run / stage / "checkpoints").latest() for run in (expected_run, found_run))
     assert one is not None
@@ -44,7 +45,7 @@ def assert_close(expected_run: Path, found_run: Path, stage: str, component: str
     for key, tensor in expected.items():
         scale = tensor.double().abs().max().clamp_min(1e-6)
         worst = ((found[key].double() - tensor.double()).abs().max() / scale).item()
-        assert worst < 1e-4, f"{stage}/{component}: {key} differs by {worst:.1e} of its largest value"
+        assert worst < within, f"{stage}/{component}: {key} differs by {worst:.1e} of its largest value"
 
 
 def wait_for(file: Path, process: subprocess.Popen[str]) -> None:

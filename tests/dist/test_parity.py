@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import MINI, Command
+from conftest import DOUBLE, MINI, Command
 from launching import FAULTY, launch
 from runs import COMPONENTS, assert_close
 
@@ -18,19 +18,22 @@ from cirn_dist.checkpoint.store import Store, Tensors
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.rundir.translation import read_quality
 
+EXACTLY = 1e-9
+
+
 @pytest.fixture(scope="module")
 def on_two_ranks(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("two") / "mini"
-    done = launch(2, "run", mini, "--out", out)
+    done = launch(2, "run", mini, DOUBLE, "--out", out)
     assert done.returncode == 0, done.stderr[-3000:]
     return out
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", COMPONENTS)
-def test_two_ranks_train_what_one_trains(stage: str, finished_run: Path, on_two_ranks: Path) -> None:
+def test_two_ranks_train_what_one_trains(stage: str, finished_in_double: Path, on_two_ranks: Path) -> None:
     for component in COMPONENTS[stage]:
-        assert_close(finished_run, on_two_ranks, stage, component)
+        assert_close(finished_in_double, on_two_ranks, stage, component, within=EXACTLY)
 
 
 @pytest.mark.slow
@@ -92,16 +95,16 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_two_ranks_score_the_same(finished_run: Path, on_two_ranks: Path) -> None:
-    one, two = (json.loads((run / "results.json").read_text())["rows"] for run in (finished_run, on_two_ranks))
+def test_two_ranks_score_the_same(finished_in_double: Path, on_two_ranks: Path) -> None:
+    one, two = (json.loads((run / "results.json").read_text())["rows"] for run in (finished_in_double, on_two_ranks))
     for before, after in zip(one, two, strict=True):
-        assert after["miou"] == pytest.approx(before["miou"], abs=2e-3)
+        assert after["miou"] == pytest.approx(before["miou"], abs=1e-9)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["translate", "adapt"])
 def test_a_run_goes_on_with_another_number_of_ranks(
-    stage: str, finished_run: Path, on_two_ranks: Path, mini: Path, tmp_path: Path, cirn_dist: Command
+    stage: str, finished_in_double: Path, on_two_ranks: Path, mini: Path, tmp_path: Path, cirn_dist: Command
 ) -> None:
     """Two ranks to step 2, one from there to the end of the stage: what one rank trains, image pool included.
 
@@ -113,15 +116,15 @@ def test_a_run_goes_on_with_another_number_of_ranks(
     halfway = Store(out / stage / "checkpoints").latest()
     assert halfway is not None
     assert (halfway.state["step"], halfway.state["world"], halfway.state["finished"]) == (2, 2, False)
-    done = cirn_dist("run", mini, "--out", out, "--until", stage)
+    done = cirn_dist("run", mini, DOUBLE, "--out", out, "--until", stage)
     assert done.returncode == 0, done.stderr
     for component in COMPONENTS[stage]:
-        assert_close(finished_run, out, stage, component)
+        assert_close(finished_in_double, out, stage, component, within=EXACTLY)
     if stage == "translate":
         last = Store(out / stage / "checkpoints").latest()
         assert last is not None
         assert_pools_went_on(halfway.read("memory"), last.read("memory"))
-        assert_close(finished_run, out, stage, "memory")
+        assert_close(finished_in_double, out, stage, "memory", within=EXACTLY)
 
 
 def assert_pools_went_on(halfway: Tensors, last: Tensors) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster import SCRIPTS, Cluster, running
-from conftest import Command
+from conftest import DOUBLE, Command
 from runs import COMPONENTS, assert_close, weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -23,8 +23,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield found
 
 
-def test_a_run_on_two_nodes_is_the_run_of_one_process(cluster: Cluster, mini: Path, finished_run: Path) -> None:
-    job = cluster.submit("--nodes=2", SCRIPTS / "pipeline.sbatch", mini, "--out", "two")
+def test_a_run_on_two_nodes_is_the_run_of_one_process(cluster: Cluster, mini: Path, finished_in_double: Path) -> None:
+    job = cluster.submit("--nodes=2", SCRIPTS / "pipeline.sbatch", mini, DOUBLE, "--out", "two")
     log = f"cirn-{job}.log"
     assert cluster.finished(job, log) == "COMPLETED", cluster.log(log)
     assert f"two on 2 x 1 ranks, start 1; {cluster.folder}/cirn-{job}-ranks\n" in cluster.log(log)
@@ -37,7 +37,7 @@ def test_a_run_on_two_nodes_is_the_run_of_one_process(cluster: Cluster, mini: Pa
     assert json.loads((run / "run.json").read_text())["ranks"] == 2
     for stage, components in COMPONENTS.items():
         for component in components:
-            assert_close(finished_run, run, stage, component)
+            assert_close(finished_in_double, run, stage, component, within=1e-9)
 
 
 def test_srun_alone_starts_ranks(cluster: Cluster, mini: Path) -> None:
@@ -63,7 +63,7 @@ def test_preempted_and_requeued_it_is_the_undisturbed_run(cluster: Cluster, mini
     assert weights(run) == weights(finished_run)
 
 
-def test_a_container_a_setup_file_and_no_environment(cluster: Cluster, mini: Path, finished_run: Path) -> None:
+def test_a_container_a_setup_file_and_no_environment(cluster: Cluster, mini: Path, finished_in_double: Path) -> None:
     """The host has no cirn-dist and a job gets no variable; the site's file alone says how it is started."""
     folder = cluster.folder / "site"
     folder.mkdir()
@@ -77,13 +77,13 @@ def test_a_container_a_setup_file_and_no_environment(cluster: Cluster, mini: Pat
     apptainer.chmod(0o755)
     module = f'[ -n "$UNSET" ]; false\nexport LOADED=cuda PATH={apptainer.parent}:/usr/bin:/bin\n'
     (folder / "cirn-site.sh").write_text(f'{module}CIRN_PREFIX="apptainer exec --nv a.sif"\nCIRN_INTERFACE=lo\n')
-    words = ("--nodes=2", f"--chdir={folder}", SCRIPTS / "pipeline.sbatch", mini, "--out", "run")
+    words = ("--nodes=2", f"--chdir={folder}", SCRIPTS / "pipeline.sbatch", mini, DOUBLE, "--out", "run")
     job = int(cluster.call("sbatch", "--parsable", *words, SBATCH_EXPORT="NONE"))
     log, run = f"site/cirn-{job}.log", folder / "run"
     _stop_and_requeue(cluster, job, log, run, "source", restarts=1)
     assert cluster.finished(job, log) == "COMPLETED", cluster.log(log)
     assert json.loads((run / "run.json").read_text())["ranks"] == 2
-    assert_close(finished_run, run, "self_train", "segmenter")
+    assert_close(finished_in_double, run, "self_train", "segmenter", within=1e-9)
     calls = (folder / "calls").read_text().splitlines()
     programs = [call.removeprefix("cuda: exec --nv a.sif ").split()[0] for call in calls]
     assert programs == ["cirn-dist", "accelerate", "accelerate"] * 2, calls
