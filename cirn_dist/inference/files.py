@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from cirn_dist.data.pack.list_file import IMAGE_SUFFIXES
 from cirn_dist.data.pack.walk import Walks
+from cirn_dist.data.workers.threads import map_ahead
 from cirn_dist.errors import DataError
 from cirn_dist.files import atomic
 from cirn_dist.inference.load import Prediction, TrainedSegmenter
@@ -112,19 +111,18 @@ def predict_files(
     for name in {job.name.parent for job in todo}:
         for kind in kinds:
             (out / kind / name).mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
-        writing: deque[Future[None]] = deque()
-        read = _read_ahead(readers, todo, lambda pixels: net.seen(pixels, size, window), _AHEAD * batch + workers)
+    ahead = _AHEAD * batch + workers
+
+    def predicted() -> Iterator[tuple[_Read, Tensor]]:
+        read = map_ahead(lambda job: _read(net, job, size, window), todo, threads=workers, ahead=ahead)
         for group in _groups(read, batch, done):
-            for one, logits in zip(group, net.logits([one.seen for one in group], window=window), strict=True):
-                writing.append(writers.submit(_write, net, out, one, kinds, logits))
-            while len(writing) > _AHEAD * batch + workers:
-                writing.popleft().result()
+            yield from zip(group, net.logits([one.seen for one in group], window=window), strict=True)
             done.predicted += len(group)
             if progress is not None:
                 progress(done.predicted + len(done.damaged), len(todo))
-        for future in writing:
-            future.result()
+
+    for _ in map_ahead(lambda one: _write(net, out, *one, kinds), predicted(), threads=workers, ahead=ahead):
+        pass
     return done
 
 
@@ -143,25 +141,15 @@ class _Damaged:
     reason: str
 
 
-def _read_ahead(
-    pool: ThreadPoolExecutor, todo: Sequence[Job], seen: Callable[[Pixels], Pixels], ahead: int
-) -> Iterator[_Read | _Damaged]:
-    """Yield the files' images in order, or why there are none, while `ahead` of them are being read."""
-
-    def read(job: Job) -> _Read | _Damaged:
-        try:
-            pixels = read_pixels(job.image)
-        except DataError as error:
-            return _Damaged(job, error.what)
-        return _Read(job, pixels, seen(pixels))
-
-    waiting: deque[Future[_Read | _Damaged]] = deque()
-    for job in todo:
-        waiting.append(pool.submit(read, job))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+def _read(
+    net: TrainedSegmenter, job: Job, size: tuple[int, int] | None, window: tuple[int, int] | None
+) -> _Read | _Damaged:
+    """Read a file's image, in a thread, or say why there is none."""
+    try:
+        pixels = read_pixels(job.image)
+    except DataError as error:
+        return _Damaged(job, error.what)
+    return _Read(job, pixels, net.seen(pixels, size, window))
 
 
 def _groups(read: Iterable[_Read | _Damaged], batch: int, done: Done) -> Iterator[list[_Read]]:
@@ -179,7 +167,7 @@ def _groups(read: Iterable[_Read | _Damaged], batch: int, done: Done) -> Iterato
         yield group
 
 
-def _write(net: TrainedSegmenter, out: Path, image: _Read, kinds: Sequence[str], logits: Tensor) -> None:
+def _write(net: TrainedSegmenter, out: Path, image: _Read, logits: Tensor, kinds: Sequence[str]) -> None:
     """Decide and write, in a thread: at an image's own size that is a good part of a small network's time."""
     found = net.decide(logits, image.pixels.shape[:2])
     for kind in kinds:
