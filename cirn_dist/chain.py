@@ -6,6 +6,7 @@ Everything here is a function of the configuration alone; `pipeline.py` walks th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from cirn_dist.config.groups.adapt import Adapt
 from cirn_dist.config.groups.training import SegmenterTraining
@@ -212,8 +213,7 @@ def self_training_control(config: Config) -> str:
 
 def supervised_control(config: Config) -> SegmenterTraining:
     """Return stage 3's settings without its idea, for as long as its rounds last: its control without a stage 2."""
-    settings = {key: getattr(config.self_train, key) for key in SegmenterTraining.model_fields}
-    return SegmenterTraining(**settings | _all_rounds(config))
+    return SegmenterTraining(**_of_training(config.self_train) | _all_rounds(config))
 
 
 def _all_rounds(config: Config) -> dict[str, int | None]:
@@ -225,7 +225,17 @@ def _all_rounds(config: Config) -> dict[str, int | None]:
 
 def cir_control(config: Config) -> SegmenterTraining:
     """Return stage 2's settings without its idea: supervised training on the CIR that goes on from the CIR row."""
-    return SegmenterTraining(**{key: getattr(config.adapt, key) for key in SegmenterTraining.model_fields})
+    return SegmenterTraining(**_of_training(config.adapt))
+
+
+def adapt_within(config: Config) -> Adapt:
+    """Return stage 2's terms with all else stage 3's: stage 2 once more, within the target (`easy_share`)."""
+    return config.adapt.model_copy(update=_of_training(config.self_train))
+
+
+def _of_training(settings: SegmenterTraining) -> dict[str, Any]:
+    """Return the settings that every training of a segmenter has."""
+    return {key: getattr(settings, key) for key in SegmenterTraining.model_fields}
 
 
 # What stage 2's control has of stage 3.

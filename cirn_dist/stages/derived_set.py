@@ -65,9 +65,8 @@ def derive_set(
     def unfinished() -> list[int]:
         return [shard for shard, stem in enumerate(stems) if finished(folder, stem, token) is None]
 
-    left = run.runtime.on_main(
-        unfinished
-    )  # a rank that looked for itself, later, might see what another has done since
+    # Looked at once: a rank that looked for itself, later, might see what another has done since.
+    left = run.runtime.on_main(unfinished)
     pieces = {shard: pieces_of(sum(sizes[:shard]), sizes[shard], batch) for shard in left}
     work = _Work(run, samples, token, len(parent), len(parent) - sum(sizes[shard] for shard in left))
     run.work(work.before)

@@ -14,6 +14,7 @@ from authors import Z
 from runs import weights
 from stagerun import logged, stage_run, stop_in_the_first_step
 
+from cirn_dist.chain import adapt_within
 from cirn_dist.config.load import load
 from cirn_dist.data.decode import open_image
 from cirn_dist.data.label_files import open_label
@@ -22,7 +23,7 @@ from cirn_dist.errors import ConfigError, DataError, Stopped
 from cirn_dist.measure.footprint import footprints
 from cirn_dist.pipeline import run_pipeline
 from cirn_dist.stages.segmenter import load_segmenter
-from cirn_dist.stages.self_train.intra_domain import settings_of, split
+from cirn_dist.stages.self_train.intra_domain import split
 from cirn_dist.stages.self_train.rules import easy_and_hard, uncertainty
 
 SETTINGS = (
@@ -86,7 +87,7 @@ def test_the_run_splits_its_target_and_trains_between_the_parts(finished: Path) 
 
     losses = logged(run, "self_train")[-1]["losses"]
     assert set(losses) == {"seg", "adv", "d"}, "AdvEnt's"
-    terms = settings_of(run.config)
+    terms = adapt_within(run.config)
     assert (terms.shown, terms.lambda_adv, terms.init, terms.iterations) == ("selfinfo", 0.001, "pretrained", 8)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from cirn_dist.data.decode import open_image
 from cirn_dist.data.label_files import open_label
+from cirn_dist.data.labels import UInt8Array
 from cirn_dist.data.shards.stats import Stats, measure
 
 
@@ -35,11 +36,19 @@ class LeftOut:
     reason: str
 
 
-def entry(key: str, sample: dict[str, bytes]) -> Entry:
-    """Count an encoded sample's pixels by decoding it."""
-    image = next(data for field, data in sample.items() if field.startswith("image."))
-    label = open_label(sample["label.png"]) if "label.png" in sample else None
-    return Entry(key, sample, measure(np.asarray(open_image(image)), label))
+def entry(
+    key: str, sample: dict[str, bytes], *, image: UInt8Array | None = None, label: UInt8Array | None = None
+) -> Entry:
+    """Count an encoded sample's pixels.
+
+    Args:
+        image, label: as they decode, for whoever has just encoded them; what is not given is decoded.
+    """
+    if image is None:
+        image = np.asarray(open_image(next(data for field, data in sample.items() if field.startswith("image."))))
+    if label is None and "label.png" in sample:
+        label = open_label(sample["label.png"])
+    return Entry(key, sample, measure(image, label))
 
 
 def json_field(content: dict[str, Any]) -> bytes:

@@ -6,6 +6,7 @@ import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from tokenize import TokenError
@@ -28,7 +29,7 @@ _OPEN_TARS = 64
 
 
 class ShardSet:
-    """A folder of tars with indexes; pickles without its open files, so any worker process may hold one.
+    """A folder of tars with indexes; pickled and copied without its open files, so any worker process may hold one.
 
     Attributes:
         path: the folder.
@@ -89,9 +90,9 @@ class ShardSet:
 
     def without_labels(self) -> ShardSet:
         """Return the same set, whose labels cannot be read."""
-        images = ShardSet(self.path, self.meta)
+        images = copy(self)
         images.fields = tuple(field for field in self.fields if field != LABEL)
-        images.label_space, images._chosen = None, self._chosen
+        images.label_space = None
         return images
 
     def subset(self, samples: Sequence[int]) -> ShardSet:
@@ -103,8 +104,7 @@ class ShardSet:
         chosen = np.unique(np.asarray(samples, np.int64))
         if len(chosen) and (chosen[0] < 0 or chosen[-1] >= len(self)):
             raise IndexError(f"samples {chosen[0]} to {chosen[-1]} of {len(self)}")
-        part = ShardSet(self.path, self.meta)
-        part.fields, part.label_space = self.fields, self.label_space
+        part = copy(self)
         part._chosen = chosen if self._chosen is None else self._chosen[chosen]
         return part
 
@@ -186,9 +186,8 @@ class ShardSet:
             self._opened.move_to_end(shard)
             return self._opened[shard]
         tar = self.path / self.shards[shard]["name"]
-        places = _load_index(
-            tar.with_name(index_name(tar.name)), (self.shards[shard]["samples"], len(self._columns), 3)
-        )
+        shape = self.shards[shard]["samples"], len(self._columns), 3
+        places = _load_index(tar.with_name(index_name(tar.name)), shape)
         try:
             self._opened[shard] = os.open(tar, os.O_RDONLY | os.O_CLOEXEC), places
         except OSError as error:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 
-from cirn_dist.chain import stage_in_round
-from cirn_dist.config.groups.adapt import Adapt
-from cirn_dist.config.groups.training import SegmenterTraining
-from cirn_dist.config.schema import Config
+from cirn_dist.chain import adapt_within, stage_in_round
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run
@@ -23,13 +20,7 @@ def intra_domain(run: Run, easy: ShardSet, hard: ShardSet, labelled: ShardSet | 
     Args:
         labelled: target images it may be scored on while it trains.
     """
-    return adaptation(run, "self_train", easy, hard, settings_of(run.config), labelled)
-
-
-def settings_of(config: Config) -> Adapt:
-    """Return stage 2's terms with stage 3's schedule, start, optimizer and augmentation."""
-    own = {key: getattr(config.self_train, key) for key in SegmenterTraining.model_fields}
-    return config.adapt.model_copy(update=own)
+    return adaptation(run, "self_train", easy, hard, adapt_within(run.config), labelled)
 
 
 def split(run: Run, pseudo_labelled: ShardSet, share: float) -> tuple[ShardSet, ShardSet]:

@@ -20,9 +20,8 @@ from cirn_dist.chain import before_self_training, stage_in_round
 from cirn_dist.data.decode import encode_label
 from cirn_dist.data.labels import UInt8Array
 from cirn_dist.data.loading.images import batches, read_images
-from cirn_dist.data.shards.samples import Entry
+from cirn_dist.data.shards.samples import Entry, entry
 from cirn_dist.data.shards.shardset import LABEL, Sample, ShardSet
-from cirn_dist.data.shards.stats import measure
 from cirn_dist.display.tables import pseudo_label_table
 from cirn_dist.engine.run import Run
 from cirn_dist.files import replace_text
@@ -61,9 +60,7 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
     made = {
         "by": stage,
         "segmenter": run.finished(teacher).fingerprint,
-        "settings": settings.model_dump_json(
-            exclude={"also", *({"easy_share"} if settings.easy_share is None else ())}
-        ),
+        "settings": settings.model_dump_json(exclude={"also"}, exclude_none=True),  # older sets have no easy_share
     }
     others = [load(one, device=run.runtime.device) for one in settings.also]
     for one in others:
@@ -95,7 +92,7 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
 
 
 def _encoded(key: str, sample: Sample, image: UInt8Array, label: UInt8Array) -> Entry:
-    return Entry(key, sample | {LABEL: encode_label(label)}, measure(image, label))
+    return entry(key, sample | {LABEL: encode_label(label)}, image=image, label=label)
 
 
 def _confidence(

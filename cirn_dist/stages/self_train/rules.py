@@ -81,9 +81,7 @@ def uncertainty(probabilities: Tensor) -> float:
 
     IntraDA ranks images by it, and by no more where its `normalize` is off (Pan et al. 2020).
     """
-    p = probabilities.double()
-    entropy = -(p * p.clamp_min(1e-30).log()).sum(0)
-    return float(entropy.mean()) / math.log(len(p))
+    return float(torch.special.entr(probabilities.double()).sum(0).mean()) / math.log(len(probabilities))
 
 
 def easy_and_hard(uncertain: Sequence[float], share: float) -> tuple[list[int], list[int]]:

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-import numpy as np
 import torch
 from PIL import Image
 
-from cirn_dist.data.decode import CODECS, LOSSY, encode_image, open_image
-from cirn_dist.data.label_files import open_label
+from cirn_dist.data.decode import CODECS, LOSSY, encode_image
 from cirn_dist.data.labels import UInt8Array
 from cirn_dist.data.loading.images import read_images, to_arrays
-from cirn_dist.data.shards.samples import Entry
-from cirn_dist.data.shards.shardset import LABEL, Sample, ShardSet
-from cirn_dist.data.shards.stats import measure
+from cirn_dist.data.shards.samples import Entry, entry
+from cirn_dist.data.shards.shardset import Sample, ShardSet
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import TrainingError
 from cirn_dist.stages.derived_set import Encode, derive_set, derived_set
@@ -61,6 +58,4 @@ def render(run: Run, source: ShardSet, target: ShardSet) -> ShardSet:
 
 def _encoded(key: str, image: UInt8Array, codec: str, kept: Sample) -> Entry:
     data = encode_image(Image.fromarray(image), codec)
-    seen = np.asarray(open_image(data)) if codec in LOSSY else image  # what will be read
-    label = open_label(kept[LABEL]) if LABEL in kept else None
-    return Entry(key, {CODECS[codec]: data} | kept, measure(seen, label))
+    return entry(key, {CODECS[codec]: data} | kept, image=None if codec in LOSSY else image)
