@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 from collections.abc import Callable
@@ -66,6 +67,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 DOUBLE = "engine.precision=fp64"
+needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 from cirn_dist.checkpoint.store import Store
 
 TRAINED = ("source", "source_control", "translate", "cir", "cir_control", "adapt", "adapt_control", "self_train")
+IN_DOUBLE = 1e-9  # how near runs in double precision are
 COMPONENTS = {
     "source": ["segmenter"],
     "translate": ["generator_s2t", "generator_t2s", "discriminator_s", "discriminator_t"],
@@ -35,7 +36,7 @@ def assert_close(expected_run: Path, found_run: Path, stage: str, component: str
 
     In single precision, what begins at 0 (gates' biases, norms' biases, a generator that begins as the identity) is
     rounding's to the fourth digit, on some processors to the third: Adam makes steps of gradients that are rounding,
-    and a CIR whose last bit differs goes into all that follows. In double precision 1e-9 holds throughout.
+    and a CIR whose last bit differs goes into all that follows. In double precision `IN_DOUBLE` holds throughout.
     """
     one, other = (Store(run / stage / "checkpoints").latest() for run in (expected_run, found_run))
     assert one is not None

@@ -63,10 +63,9 @@ def records(folder: Path) -> Rows:
 
 def values(runs: Rows, experiment: str, stage: str, kind: str) -> dict[int, float]:
     """Return a stage's scores by seed, in points; `kind` is miou, adabn, control or teacher."""
-    read: Callable[[Row], object] = (lambda row: row) if kind == "miou" else (lambda row: getattr(row, kind))
-    scores = {seed: read(rows[stage]) for (name, seed), rows in runs.items() if name == experiment and stage in rows}
-    known = {seed: getattr(one, "miou", None) for seed, one in scores.items()}
-    return {seed: 100 * miou for seed, miou in known.items() if miou is not None}
+    scored = {seed: rows[stage] for (name, seed), rows in runs.items() if name == experiment and stage in rows}
+    found = scored if kind == "miou" else {seed: getattr(row, kind) for seed, row in scored.items()}
+    return {seed: 100 * one.miou for seed, one in found.items() if one is not None and one.miou is not None}
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float | None]:

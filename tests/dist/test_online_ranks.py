@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import needs_timm
 from launching import FAULTY, finish, launch, own_command, start_launcher
 from runs import assert_close, weights
 
@@ -47,7 +48,7 @@ def test_the_same_bits_on_any_number_of_ranks(
     assert f"{STAGE}/teacher.safetensors" in found
 
 
-@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+@needs_timm
 def test_what_a_transformer_drops_does_not_depend_on_the_ranks(mini: Path, tmp_path: Path) -> None:
     settings = (*EXACT, "model.backbone=timm:pvt_v2_b0", "model.weights=null", "model.head=daformer",
                 "model.head_width=8", "model.dropout=0.3", "model.drop_path=0.3", "model.norm=frozen",

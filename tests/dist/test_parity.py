@@ -12,14 +12,11 @@ import torch
 import yaml
 from conftest import DOUBLE, MINI, Command
 from launching import FAULTY, launch
-from runs import COMPONENTS, assert_close
+from runs import COMPONENTS, IN_DOUBLE, assert_close
 
 from cirn_dist.checkpoint.store import Store, Tensors
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.rundir.translation import read_quality
-
-EXACTLY = 1e-9
-
 
 @pytest.fixture(scope="module")
 def on_two_ranks(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -33,7 +30,7 @@ def on_two_ranks(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("stage", COMPONENTS)
 def test_two_ranks_train_what_one_trains(stage: str, finished_in_double: Path, on_two_ranks: Path) -> None:
     for component in COMPONENTS[stage]:
-        assert_close(finished_in_double, on_two_ranks, stage, component, within=EXACTLY)
+        assert_close(finished_in_double, on_two_ranks, stage, component, within=IN_DOUBLE)
 
 
 @pytest.mark.slow
@@ -98,7 +95,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_two_ranks_score_the_same(finished_in_double: Path, on_two_ranks: Path) -> None:
     one, two = (json.loads((run / "results.json").read_text())["rows"] for run in (finished_in_double, on_two_ranks))
     for before, after in zip(one, two, strict=True):
-        assert after["miou"] == pytest.approx(before["miou"], abs=1e-9)
+        assert after["miou"] == pytest.approx(before["miou"], abs=IN_DOUBLE)
 
 
 @pytest.mark.slow
@@ -119,12 +116,12 @@ def test_a_run_goes_on_with_another_number_of_ranks(
     done = cirn_dist("run", mini, DOUBLE, "--out", out, "--until", stage)
     assert done.returncode == 0, done.stderr
     for component in COMPONENTS[stage]:
-        assert_close(finished_in_double, out, stage, component, within=EXACTLY)
+        assert_close(finished_in_double, out, stage, component, within=IN_DOUBLE)
     if stage == "translate":
         last = Store(out / stage / "checkpoints").latest()
         assert last is not None
         assert_pools_went_on(halfway.read("memory"), last.read("memory"))
-        assert_close(finished_in_double, out, stage, "memory", within=EXACTLY)
+        assert_close(finished_in_double, out, stage, "memory", within=IN_DOUBLE)
 
 
 def assert_pools_went_on(halfway: Tensors, last: Tensors) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import DOUBLE
 from launching import launch, start
-from runs import COMPONENTS, assert_close, wait_until
+from runs import COMPONENTS, IN_DOUBLE, assert_close, wait_until
 
 from cirn_dist.checkpoint.store import Store
 
@@ -43,4 +43,4 @@ def test_launchers_pass_signals_on_and_the_run_goes_on(
     assert not (out / "PREEMPTED").exists()
     for stage, components in COMPONENTS.items():
         for component in components:
-            assert_close(finished_in_double, out, stage, component, within=1e-9)
+            assert_close(finished_in_double, out, stage, component, within=IN_DOUBLE)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,59 +23,56 @@ import torch
 import torchvision
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.rehearsal import raw
+from tests.rehearsal.raw import write_cityscapes, write_source
 
-CONFIGS: dict[str, Callable[[Path, int, float], Path]] = {
-    "gta5_cityscapes": raw.gta5,
-    "synthia_cityscapes": raw.synthia,
-}
-# Sizes that the configurations give in pixels; all other settings are the paper's, but for the iterations.
-SIZES = {
-    "gta5_cityscapes": {"source": (1280, 720), "target": (1024, 512)},
-    "synthia_cityscapes": {"source": (1280, 760), "target": (1024, 512)},
-}
-LOAD_WIDTH, CROP = 1024, 452
+from cirn_dist.config.load import load
+from cirn_dist.config.schema import Config
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ("gta5_cityscapes", "synthia_cityscapes")
 
 
-def settings(config: str, share: float, iterations: int) -> list[str]:
+def settings(config: Config, share: float, iterations: int) -> list[str]:
     """Return what is changed of a configuration: the iterations and, below full size, what is said in pixels."""
     changed = [f"{stage}.iterations={iterations}" for stage in ("source", "translate", "cir", "adapt", "self_train")]
     if share == 1:
         return changed
-    for domain, size in SIZES[config].items():
-        changed.append(f"data.{domain}.size=[{','.join(str(round(side * share)) for side in size)}]")
-    crop = round(CROP * share / 4) * 4
-    return [*changed, f"translate.load_width={round(LOAD_WIDTH * share)}", f"translate.augment.crop=[{crop},{crop}]"]
+    for domain in ("source", "target"):
+        changed.append(f"data.{domain}.size=[{','.join(map(str, size_of(config, domain, share)))}]")
+    width, crop = config.translate.load_width, config.translate.augment.crop
+    assert width is not None
+    assert crop is not None
+    sides = ",".join(str(round(side * share / 4) * 4) for side in crop)
+    return [*changed, f"translate.load_width={round(width * share)}", f"translate.augment.crop=[{sides}]"]
 
 
-class Rehearsal:
-    """Runs verbs one after another, and says what each took."""
+def size_of(config: Config, domain: str, share: float) -> tuple[int, int]:
+    """Return a share of the size at which a domain's images are packed."""
+    width, height = getattr(config.data, domain).size
+    return round(width * share), round(height * share)
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
 
-    def cirn_dist(self, *arguments: object) -> str:
-        """Run a verb to its end and return what it printed.
+def cirn_dist(*arguments: object) -> str:
+    """Run a verb to its end, say what it took, and return what it printed.
 
-        Raises:
-            RuntimeError: it failed.
-        """
-        command = [sys.executable, "-m", "cirn_dist", *map(str, arguments)]
-        began = time.monotonic()
-        with (
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
-            ) as process,
-            _watched(process.pid) as peak,
-        ):
-            printed, errors = process.communicate()
-        name = " ".join(str(one).replace(str(self.out), "OUT") for one in arguments[:2])
-        print(f"{time.monotonic() - began:7.1f} s {peak[0] / 2**20:8.0f} MiB  {name}", flush=True)
-        if process.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}: exit {process.returncode}\n{errors[-3000:]}")
-        return printed
+    Raises:
+        RuntimeError: it failed.
+    """
+    command = [sys.executable, "-m", "cirn_dist", *map(str, arguments)]
+    began = time.monotonic()
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process,
+        _watched(process.pid) as peak,
+    ):
+        printed, errors = process.communicate()
+    told = " ".join(command[3:5])
+    print(f"{time.monotonic() - began:7.1f} s {peak[0] / 2**20:8.0f} MiB  {told}", flush=True)
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: exit {process.returncode}\n{errors[-3000:]}")
+    return printed
 
 
 @contextmanager
@@ -100,50 +97,45 @@ def _watched(pid: int) -> Iterator[list[float]]:
         thread.join()
 
 
-def rehearse(config: str, out: Path, *, share: float, iterations: int, images: int) -> Path:
+def rehearse(name: str, out: Path, *, share: float, iterations: int, images: int) -> Path:
     """Rehearse a configuration and return its run's folder.
 
     Raises:
         RuntimeError: a verb failed.
         AssertionError: a verb did something else than it would have to on a cluster.
     """
-    source, target, packed, run = out / "raw" / config, out / "raw/cityscapes", out / "packed", out / "runs" / config
+    config = load(name)
+    recipe = str(config.data.source.recipe)
+    source, target, packed, run = out / "raw" / recipe, out / "raw/cityscapes", out / "packed", out / "runs" / name
     if not source.exists():
-        CONFIGS[config](source, images, share)
+        write_source(recipe, source, images, share)
     if not target.exists():
-        raw.cityscapes(target, images, images, share)
+        write_cityscapes(target, images, share)
     weights = out / "resnet101.pth"
     if not weights.exists():
         torch.manual_seed(0)
         torch.save(torchvision.models.resnet101().state_dict(), weights)
-    rehearsal, name = Rehearsal(out), config.partition("_")[0]
-    sizes = {domain: tuple(round(side * share) for side in size) for domain, size in SIZES[config].items()}
-    for recipe, raws, split, domain in (
-        (name, source, "train", "source"), ("cityscapes", target, "train", "target"),
-        ("cityscapes", target, "val", "target"),
-    ):  # fmt: skip
-        size = "x".join(map(str, sizes[domain]))
-        rehearsal.cirn_dist(
-            "pack", recipe, "--raw", raws, "--out", packed / recipe / split, "--split", split, "--size", size
-        )
-    rehearsal.cirn_dist("look", packed / name / "train", "--out", out / f"look-{name}.html")
-    data = [f"data.source.raw={packed / name / 'train'}", f"data.target.raw={packed / 'cityscapes'}"]
-    arguments = [config, *data, f"model.weights={weights}", *settings(config, share, iterations)]
-    rehearsal.cirn_dist("doctor", "--config", *arguments)
-    rehearsal.cirn_dist("run", *arguments, "--out", run)
+    for raw, split, domain in ((source, "train", "source"), (target, "train", "target"), (target, "val", "target")):
+        size, place = "x".join(map(str, size_of(config, domain, share))), packed / raw.name / split
+        cirn_dist("pack", raw.name, "--raw", raw, "--out", place, "--split", split, "--size", size)
+    cirn_dist("look", packed / recipe / "train", "--out", out / f"look-{recipe}.html")
+    data = [f"data.source.raw={packed / recipe / 'train'}", f"data.target.raw={packed / 'cityscapes'}"]
+    arguments = [name, *data, f"model.weights={weights}", *settings(config, share, iterations)]
+    cirn_dist("doctor", "--config", *arguments)
+    cirn_dist("run", *arguments, "--out", run)
     rows = json.loads((run / "results.json").read_text(encoding="utf-8"))["rows"]
     assert [row["iterations"] for row in rows] == [iterations] * 4
     assert all(row["miou"] is not None and len(row["iou"]) == 19 for row in rows)
-    tables = rehearsal.cirn_dist("tables", run)
-    assert ("Table 1" if name == "gta5" else "Table 2") in tables, tables
-    rehearsal.cirn_dist("evaluate", run, target, "--json", out / "evaluate.json")
+    tables = cirn_dist("tables", run)
+    assert ("Table 1" if recipe == "gta5" else "Table 2") in tables, tables
+    cirn_dist("evaluate", run, target, "--json", out / "evaluate.json")
     (scored,) = json.loads((out / "evaluate.json").read_text(encoding="utf-8"))
     assert scored["scores"]["miou"] == rows[-1]["miou"], "scored again, from raw files, a network has another score"
     image = next((target / "leftImg8bit/val").rglob("*.png"))
-    rehearsal.cirn_dist("predict", run, image, "--out", out / f"predicted-{name}", "--overwrite")
-    (ids,) = (out / f"predicted-{name}/ids").iterdir()
+    cirn_dist("predict", run, image, "--out", out / f"predicted-{recipe}", "--overwrite")
+    (ids,) = (out / f"predicted-{recipe}/ids").iterdir()
     assert Image.open(ids).size == Image.open(image).size
-    rehearsal.cirn_dist("report", run)
+    cirn_dist("report", run)
     return run
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from cluster import SCRIPTS, Cluster, running
 from conftest import DOUBLE, Command
-from runs import COMPONENTS, assert_close, weights
+from runs import COMPONENTS, IN_DOUBLE, assert_close, weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -37,7 +37,7 @@ def test_a_run_on_two_nodes_is_the_run_of_one_process(cluster: Cluster, mini: Pa
     assert json.loads((run / "run.json").read_text())["ranks"] == 2
     for stage, components in COMPONENTS.items():
         for component in components:
-            assert_close(finished_in_double, run, stage, component, within=1e-9)
+            assert_close(finished_in_double, run, stage, component, within=IN_DOUBLE)
 
 
 def test_srun_alone_starts_ranks(cluster: Cluster, mini: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_container_a_setup_file_and_no_environment(cluster: Cluster, mini: Pat
     _stop_and_requeue(cluster, job, log, run, "source", restarts=1)
     assert cluster.finished(job, log) == "COMPLETED", cluster.log(log)
     assert json.loads((run / "run.json").read_text())["ranks"] == 2
-    assert_close(finished_in_double, run, "self_train", "segmenter", within=1e-9)
+    assert_close(finished_in_double, run, "self_train", "segmenter", within=IN_DOUBLE)
     calls = (folder / "calls").read_text().splitlines()
     programs = [call.removeprefix("cuda: exec --nv a.sif ").split()[0] for call in calls]
     assert programs == ["cirn-dist", "accelerate", "accelerate"] * 2, calls

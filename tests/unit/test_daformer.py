@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from authors import SECOND, Z
-from conftest import Command
+from conftest import Command, needs_timm
 from hypothesis import given
 from hypothesis import strategies as st
 from runs import weights
@@ -163,9 +162,6 @@ def test_a_feature_that_has_not_moved_and_an_image_without_things_have_no_slope(
         assert not gradient.abs().sum()
     far = losses.feature_distance(f, f.detach() + 1, torch.full_like(labels, 255), [0])
     assert far.item() == 0
-
-
-needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 
 
 @needs_timm

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 import torch
-from conftest import Command
+from conftest import Command, needs_timm
 from stagerun import settings
 from torch.profiler import ProfilerActivity, profile
 
@@ -120,7 +119,7 @@ def test_a_teacher_and_masked_images_are_counted(tmp_path: Path) -> None:
     assert (taught.gradients, taught.optimizer) == (alone.gradients, alone.optimizer), "which is not trained"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+@needs_timm
 def test_networks_of_timm_are_counted(tmp_path: Path) -> None:
     config = settings(tmp_path, "model.backbone=timm:pvt_v2_b0", "model.head=daformer", "model.head_width=16",
                       "model.weights=null")  # fmt: skip

@@ -51,7 +51,7 @@ def test_probabilities_are_averaged_not_logits(two: list[Path], finished_run: Pa
         found = Ensemble(nets)(pixels).logits[0].exp().numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
     with torch.inference_mode():
-        of_logits = sum(net(pixels).logits[0] for net in nets).softmax(0).numpy()  # type: ignore[union-attr]
+        of_logits = torch.stack([net(pixels).logits[0] for net in nets]).sum(0).softmax(0).numpy()
     assert np.abs(found - of_logits).max() > 1e-3, "another mean"
 
     together = load(two[0], also=[two[1]]).predict(image)

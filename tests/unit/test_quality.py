@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import needs_timm
 from stagerun import stage_run
 
 from cirn_dist.inference.network import segmenter_of
@@ -19,16 +19,7 @@ from cirn_dist.stages.translate.render import render
 JOINED = ("model.backbone=timm:pvt_v2_b0", "model.head=daformer", "model.head_width=32")
 
 
-@pytest.mark.parametrize(
-    "network",
-    [
-        (),
-        pytest.param(
-            JOINED,
-            marks=pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("network", [(), pytest.param(JOINED, marks=needs_timm)])
 def test_features_are_the_backbones_whatever_the_head_makes_of_them(
     network: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

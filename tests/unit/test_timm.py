@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import needs_timm
 from safetensors.torch import save_file
 from stagerun import settings, stage_run
 from torch import Tensor, nn
@@ -25,7 +25,6 @@ from cirn_dist.models.timm_backbones import published
 from cirn_dist.stages.domains import open_domains
 from cirn_dist.stages.source import supervised
 
-needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 pytestmark = needs_timm
 # One of each family, the smallest: convolutions plain, inverted, grouped, dense; attention in windows and pyramids.
 FAMILIES = {
