@@ -56,7 +56,7 @@ def seeded(passes: Passes, seed: int, stage: str) -> Passes:
     """
 
     def walk(batch: Batch, iteration: int) -> Iterator[Pass]:
-        first = min(int(part["k"][0]) for part in batch.values())
+        first = min(part["k"].tolist()[0] for part in batch.values())
         torch.manual_seed(derive(seed, stage, first))
         yield from passes(batch, iteration)
 
