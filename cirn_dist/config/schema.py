@@ -108,6 +108,8 @@ class Config(Section):
             raise ValueError("self_train.init adapt needs with_adapt: without stage 2 use cir, source or pretrained")
         if self.pseudo_label.easy_share is not None:
             self._assert_easy_and_hard()
+        if self.pseudo_label.label_entropy is not None and settings.focal_gamma:
+            raise ValueError("self_train.focal_gamma is for labels that are classes, not pseudo_label.label_entropy's")
         if self.is_online:
             self._assert_online()
         elif settings.lambda_adv and not settings.source_weight:
@@ -120,6 +122,8 @@ class Config(Section):
             raise ValueError("pseudo_label.easy_share is stage 2 once more: it needs with_adapt, and method offline")
         if self.pseudo_label.rounds > 1:
             raise ValueError("pseudo_label.easy_share has one round: set pseudo_label.rounds to 1")
+        if self.pseudo_label.label_entropy is not None:
+            raise ValueError("pseudo_label.easy_share trains on classes: set pseudo_label.label_entropy to null")
         for name in ("source_weight", "lambda_adv", "lambda_kld", "lambda_entropy"):
             if getattr(self.self_train, name):
                 raise ValueError(f"self_train.{name} is no term of pseudo_label.easy_share, whose terms are stage 2's")
@@ -131,6 +135,8 @@ class Config(Section):
                 raise ValueError(f"self_train.{name} is a term of self_train.method offline; online has none")
         if self.pseudo_label.rounds > 1:
             raise ValueError("self_train.method online has no rounds: set pseudo_label.rounds to 1")
+        if self.pseudo_label.label_entropy is not None:
+            raise ValueError("pseudo_label.label_entropy is of self_train.method offline; online labels as it goes")
         if settings.online.feature_distance.weight and self.model.weights is None:
             raise ValueError("self_train.online.feature_distance needs model.weights: features to stay near to")
         if settings.online.feature_distance.weight and not settings.source_weight:

@@ -16,7 +16,7 @@ from cirn_dist.engine.step import Batch
 from cirn_dist.transfer import sent
 
 _LOOK_EVERY = 0.5  # seconds between two looks whether the run is to stop
-_SENT = ("image", "label")
+_SENT = ("image", "label", "soft")
 _PATIENCE = 20.0  # SLURM and docker kill what has not ended 30 and 10 seconds after SIGTERM
 
 
@@ -149,13 +149,18 @@ class OfStep:
 
 
 def prepared(batch: Batch, dtype: torch.dtype) -> Batch:
-    """Return a micro-batch as passes take it: images (N, 3, H, W) from uint8 to [-1, 1], labels as int64."""
+    """Return a micro-batch as passes take it, from uint8.
+
+    Images (N, 3, H, W) in [-1, 1], labels (N, H, W) as int64, soft labels (N, C, H, W) in [0, 1].
+    """
     ready: Batch = {}
     for domain, entries in batch.items():
         images = entries["image"].to(dtype).div_(127.5).sub_(1.0)
         ready[domain] = entries | {"image": images.contiguous(memory_format=torch.channels_last)}
         if "label" in entries:
             ready[domain]["label"] = entries["label"].long()
+        if "soft" in entries:
+            ready[domain]["soft"] = entries["soft"].to(dtype).div_(255.0)
     return ready
 
 

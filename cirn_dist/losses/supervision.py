@@ -49,6 +49,20 @@ def supervision(
     return sum_of(segmentation(p, labels, focal_gamma=focal_gamma) for p in output.heads)
 
 
+def soft_supervision(output: SegOutput, labels: Tensor, shares: Tensor) -> Tensor:
+    """Return the cross-entropy with soft pseudo labels (Zou et al. 2019, CRST's LRENT), summed over the heads.
+
+    Mean over each image's own labelled pixels, then over images; an image without any costs 0.
+
+    Args:
+        labels: (N, H, W) int64; a pixel of 255 is ignored, whatever its shares.
+        shares: (N, C, H, W), of each class; scaled to add up to 1, which 8 bits a class do not.
+    """
+    scaled = wide(shares) / wide(shares).sum(dim=1, keepdim=True).clamp_min(1e-6)
+    costs = (-(scaled * wide(p).log_softmax(dim=1)).sum(dim=1) for p in output.heads)
+    return sum_of(mean_where(cost, labels != IGNORE) for cost in costs)
+
+
 def weighted_supervision(output: SegOutput, labels: Tensor, weights: Tensor) -> Tensor:
     """Return the cross-entropy with a weight per pixel, averaged over all pixels and summed over the heads.
 

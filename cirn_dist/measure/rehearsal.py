@@ -28,7 +28,7 @@ from cirn_dist.data.decode import CODECS, encode_image, encode_label
 from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.loading.stream import Plan, loader
 from cirn_dist.data.run_sets.label_space import settled
-from cirn_dist.data.shards.shardset import LABEL, ShardSet
+from cirn_dist.data.shards.shardset import LABEL, SOFT, ShardSet
 from cirn_dist.data.shards.writer import finish, write_shard
 from cirn_dist.display.progress import Progress
 from cirn_dist.engine.loop import Training
@@ -98,11 +98,11 @@ def rehearsals(
         folder = Path(temporary)
         run = Run(config, folder / "run", runtime, Progress([], quiet=True), StopRequest(folder / "STOP"))
         source, target, pseudo = (
-            _one_image(folder / name, getattr(config.data, domain).size, space, drawn=drawn)
-            for name, domain, space in (
-                ("source", "source", run.labels),
-                ("target", "target", None),
-                ("pseudo", "target", run.labels),
+            _one_image(folder / name, getattr(config.data, domain).size, space, drawn=drawn, soft=soft)
+            for name, domain, space, soft in (
+                ("source", "source", run.labels, False),
+                ("target", "target", None, False),
+                ("pseudo", "target", run.labels, config.pseudo_label.label_entropy is not None),
             )
         )
         known: dict[str, Callable[[], Work]] = {
@@ -161,8 +161,12 @@ def _without_parents(config: Config) -> Config:
     )
 
 
-def _one_image(folder: Path, size: Size, space: LabelSpace | None, *, drawn: bool) -> ShardSet:
-    """Write a set of one image, black or of drawn colours; of the first class or of drawn ones, where there are any."""
+def _one_image(folder: Path, size: Size, space: LabelSpace | None, *, drawn: bool, soft: bool = False) -> ShardSet:
+    """Write a set of one image, black or of drawn colours; of the first class or of drawn ones, where there are any.
+
+    Args:
+        soft: its labels are soft ones too, no share of any class.
+    """
     rng, classes, (width, height) = np.random.default_rng(0), len(space.classes) if space else 1, size
     coarse = (max(1, height // 8), max(1, width // 8))
     colours, labels = rng.integers(0, 256, (*coarse, 3), np.uint8), rng.integers(0, classes, coarse, np.uint8)
@@ -171,6 +175,8 @@ def _one_image(folder: Path, size: Size, space: LabelSpace | None, *, drawn: boo
     if space is not None:
         label = Image.fromarray(labels).resize(size, Image.Resampling.NEAREST)
         sample[LABEL] = encode_label(np.asarray(label) if drawn else np.zeros((height, width), np.uint8))
+        if soft:
+            sample[SOFT] = encode_label(np.zeros((classes * height, width), np.uint8))
     write_shard(folder, "one", [("one", sample)])
     return finish(folder, ["one"], name="one", label_space=space, made={"by": "rehearsal"})
 

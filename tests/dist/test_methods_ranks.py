@@ -18,6 +18,7 @@ METHODS = {  # the components of each stage
     "adaptsegnet_multi": {"adapt": ("segmenter", "discriminator", "discriminator_aux")},
     "maxsquare_iw": {"adapt": ("segmenter",)},
     "fda_online": {"adapt": ("segmenter",)},
+    "crst_lrent": {"self_train": ("segmenter",), "self_train_3": ("segmenter",)},
     "intrada": {"adapt": ("segmenter", "discriminator"), "self_train": ("segmenter", "discriminator")},
 }
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

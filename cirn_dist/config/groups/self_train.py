@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from cirn_dist.choices import Init, Mixing, PseudoLabelRule, SelfTrainMethod
 from cirn_dist.config.groups.marks import BlurRadius, NotBinding
@@ -25,6 +25,9 @@ class PseudoLabel(Section):
     beta: float = Field(0.9, ge=0, lt=1, description="iast: how much of the thresholds an image leaves as they were")
     gamma: float = Field(8.0, ge=0, description="iast: how much less of a class with a low threshold is kept")
     threshold: float = Field(0.95, ge=0, le=1, description="fixed: least confidence, for all classes")
+    label_entropy: float | None = Field(
+        None, gt=0, description="crst: weight of the labels' own entropy, which makes them soft (LRENT); null: classes"
+    )
     easy_share: float | None = Field(
         None,
         gt=0,
@@ -34,6 +37,12 @@ class PseudoLabel(Section):
     also: Annotated[tuple[str, ...], Located()] = Field(
         (), description="other runs, whose networks' probabilities are averaged with this one's (FDA's three bands)"
     )
+
+    @model_validator(mode="after")
+    def _assert_soft(self) -> PseudoLabel:
+        if self.label_entropy is not None and self.rule != "crst":
+            raise ValueError(f"label_entropy softens the labels of rule crst; rule {self.rule} has classes alone")
+        return self
 
 
 class RareClassSampling(Section):

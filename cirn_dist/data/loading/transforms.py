@@ -14,7 +14,7 @@ from torch.nn import functional
 from cirn_dist.data.decode import may_be_turned, open_image
 from cirn_dist.data.label_files import open_label
 from cirn_dist.data.labels import IGNORE, UInt8Array
-from cirn_dist.data.shards.shardset import LABEL, Sample
+from cirn_dist.data.shards.shardset import LABEL, SOFT, Sample
 from cirn_dist.data.shards.sizes import assert_fits, misfit, original_size
 from cirn_dist.errors import CorruptSample
 
@@ -110,8 +110,9 @@ class SegmentationTransform:
         return self.crop is not None and (self.max_share < 1 or self.enough > 0)
 
     def __call__(self, sample: Sample, draws: Draws, wanted: int | None = None) -> Tensors:
-        """Return {"image": uint8 (3, H, W)} and, where the sample has one, {"label": uint8 (H, W)}.
+        """Return {"image": uint8 (3, H, W)} and, where the sample has them, {"label": uint8 (H, W)} and soft labels.
 
+        {"soft": uint8 (C, H, W)} holds a share of each class, of 255, at each pixel.
         Where the image alone may be scaled, {"size": (H, W)} is the label's, or the image's before: what predictions
         are brought to.
         The image lies in memory as it was decoded, pixel by pixel (channels last): networks take it so.
@@ -124,6 +125,7 @@ class SegmentationTransform:
             CorruptSample: an image or label that cannot be decoded, or a label of another size; names the field.
         """
         pixels, label = self._decode(sample)
+        soft = _decode_soft(sample, label)
         if label is None and self.outside:
             label = np.zeros(pixels.shape[:2], np.uint8)
         elif label is not None and self.relabel is not None:
@@ -132,13 +134,19 @@ class SegmentationTransform:
             pixels = np.array(self._recolour(Image.fromarray(pixels), draws))
         size = (pixels if label is None else label).shape[:2]
         fit = self.width / pixels.shape[1] if self.width is not None else 1.0
-        pixels, label = self._scale(pixels, label, fit * self.scales[int(draws[_SCALE] * len(self.scales))])
+        pixels = _scaled(pixels, fit * self.scales[int(draws[_SCALE] * len(self.scales))])
         if self.crop is not None:
-            box = self._crop_box((pixels.shape[1], pixels.shape[0]), label, draws, wanted)
-            pixels, label = _window(pixels, box, 0), _window(label, box, IGNORE) if label is not None else None
+            size_now = (pixels.shape[1], pixels.shape[0])
+            label, soft = (None if one is None else _nearest(one, size_now) for one in (label, soft))
+            box = self._crop_box(size_now, label, draws, wanted)
+            pixels = _window(pixels, box, 0)
+            label = None if label is None else _window(label, box, IGNORE)
+            soft = None if soft is None else _window(soft, box, 0)
         tensors: Tensors = {"image": torch.from_numpy(pixels).permute(2, 0, 1)}
         if label is not None:
             tensors["label"] = torch.from_numpy(label)
+        if soft is not None:
+            tensors["soft"] = torch.from_numpy(soft).permute(2, 0, 1)
         if self.mirror and draws[_MIRROR] < 0.5:
             tensors = {field: tensor.flip(-1) for field, tensor in tensors.items()}
         if self.crop is None and (self.scales != (1.0,) or self.width is not None):
@@ -197,19 +205,38 @@ class SegmentationTransform:
             image = image.filter(ImageFilter.GaussianBlur(float(self.blur * draws[_RADIUS])))
         return image
 
-    def _scale(
-        self, pixels: UInt8Array, label: UInt8Array | None, scale: float
-    ) -> tuple[UInt8Array, UInt8Array | None]:
-        """Resize by torch's bicubic, within two grey levels of Pillow's and three times as fast on AVX2."""
-        if scale == 1.0:
-            return pixels, label
-        height, width = (max(1, round(length * scale)) for length in pixels.shape[:2])
-        batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-        scaled = functional.interpolate(batch, (height, width), mode="bicubic", antialias=True)
-        pixels = scaled[0].permute(1, 2, 0).numpy()
-        if label is not None and self.crop is not None:
-            label = np.array(Image.fromarray(label).resize((width, height), Image.Resampling.NEAREST))
-        return pixels, label
+
+def _decode_soft(sample: Sample, label: UInt8Array | None) -> UInt8Array | None:
+    """Decode soft labels where a sample has them: (H, W, C), of the label's size."""
+    if SOFT not in sample or label is None:
+        return None
+    try:
+        planes = decode_label(sample[SOFT])
+        if planes.shape[1] != label.shape[1] or planes.shape[0] % label.shape[0]:
+            raise CorruptSample(f"{planes.shape[1]}x{planes.shape[0]} is no pile of maps of the label's size")
+    except CorruptSample as error:
+        raise CorruptSample(error.what, where=SOFT) from error
+    return planes.reshape(-1, *label.shape).transpose(1, 2, 0)
+
+
+def _scaled(pixels: UInt8Array, scale: float) -> UInt8Array:
+    """Resize by torch's bicubic, within two grey levels of Pillow's and three times as fast on AVX2."""
+    if scale == 1.0:
+        return pixels
+    height, width = (max(1, round(length * scale)) for length in pixels.shape[:2])
+    batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    scaled = functional.interpolate(batch, (height, width), mode="bicubic", antialias=True)
+    resized: UInt8Array = scaled[0].permute(1, 2, 0).numpy()
+    return resized
+
+
+def _nearest(label: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    """Resize labels, (H, W) or (H, W, C), to a width and height; each pixel keeps a value that there is."""
+    if label.shape[1::-1] == size:
+        return label
+    if label.ndim == 3:
+        return np.stack([_nearest(label[..., c], size) for c in range(label.shape[-1])], axis=-1)
+    return np.array(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
 
 
 def colour_matrix(

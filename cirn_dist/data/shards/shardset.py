@@ -23,6 +23,7 @@ from cirn_dist.formats import SHARDS, is_format
 
 INDEX = "index.json"
 LABEL = "label.png"
+SOFT = "soft.png"  # a share of each class at each pixel, 0 to 255, one class's map below another's
 Sample = dict[str, bytes]
 
 _OPEN_TARS = 64
@@ -91,7 +92,7 @@ class ShardSet:
     def without_labels(self) -> ShardSet:
         """Return the same set, whose labels cannot be read."""
         images = copy(self)
-        images.fields = tuple(field for field in self.fields if field != LABEL)
+        images.fields = tuple(field for field in self.fields if field not in (LABEL, SOFT))
         images.label_space = None
         return images
 

@@ -21,7 +21,7 @@ from cirn_dist.data.decode import encode_label
 from cirn_dist.data.labels import UInt8Array
 from cirn_dist.data.loading.images import batches, read_images
 from cirn_dist.data.shards.samples import Entry, entry
-from cirn_dist.data.shards.shardset import LABEL, Sample, ShardSet
+from cirn_dist.data.shards.shardset import LABEL, SOFT, Sample, ShardSet
 from cirn_dist.display.tables import pseudo_label_table
 from cirn_dist.engine.run import Run
 from cirn_dist.files import replace_text
@@ -38,6 +38,7 @@ from cirn_dist.stages.self_train.rules import (
     adapted_thresholds,
     confidence_histogram,
     select,
+    soft_labels,
     thresholds,
     uncertainty,
 )
@@ -60,7 +61,7 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
     made = {
         "by": stage,
         "segmenter": run.finished(teacher).fingerprint,
-        "settings": settings.model_dump_json(exclude={"also"}, exclude_none=True),  # older sets have no easy_share
+        "settings": settings.model_dump_json(exclude={"also"}, exclude_none=True),  # older sets lack what is null
     }
     others = [load(one, device=run.runtime.device) for one in settings.also]
     for one in others:
@@ -81,8 +82,13 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
 
     def samples(indices: range) -> Iterator[Encode]:
         for index, sample, image, probabilities in _predictions(run, segmenter, target, indices):
-            label = select(probabilities, limits[index], settings.rule).cpu().numpy()
-            yield partial(_encoded, target.key(index), sample, image, label)
+            soft = None
+            if settings.label_entropy is None:
+                label = select(probabilities, limits[index], settings.rule)
+            else:
+                label, shares = soft_labels(probabilities, limits[index], settings.label_entropy)
+                soft = shares.cpu().numpy()
+            yield partial(_encoded, target.key(index), sample, image, label.cpu().numpy(), soft)
 
     batch = run.config.evaluate.batch
     labelled = derive_set(run, stage, target, samples, batch=batch, label_space=run.labels, made=made)
@@ -91,8 +97,11 @@ def pseudo_label(run: Run, target: ShardSet, number: int = 1) -> ShardSet:
     return labelled
 
 
-def _encoded(key: str, sample: Sample, image: UInt8Array, label: UInt8Array) -> Entry:
-    return entry(key, sample | {LABEL: encode_label(label)}, image=image, label=label)
+def _encoded(key: str, sample: Sample, image: UInt8Array, label: UInt8Array, soft: UInt8Array | None) -> Entry:
+    fields = {LABEL: encode_label(label)}
+    if soft is not None:
+        fields[SOFT] = encode_label(soft.reshape(-1, soft.shape[-1]))
+    return entry(key, sample | fields, image=image, label=label)
 
 
 def _confidence(

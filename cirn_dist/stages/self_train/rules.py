@@ -107,3 +107,24 @@ def select(probabilities: Tensor, limits: Thresholds, rule: str) -> Tensor:
         confidence, classes = probabilities.max(0)
         confident = confidence >= least[classes]
     return torch.where(confident, classes, IGNORE).to(torch.uint8)
+
+
+def soft_labels(probabilities: Tensor, limits: Thresholds, label_entropy: float) -> tuple[Tensor, Tensor]:
+    """Return the pseudo label of one image and its soft ones, CRST's LRENT (Zou et al. 2019, table 1).
+
+    The least of cross-entropy less a times the label's entropy is at (p / t)^(1/a), made to add up to 1; a pixel is
+    labelled where that least is below the cost of none: where those powers add up to more than 1 already.
+
+    Args:
+        probabilities: (C, H, W).
+        limits: t, each class's threshold.
+        label_entropy: a.
+
+    Returns:
+        The likeliest class, (H, W) uint8, 255 where there is none; and each class's share of 255, (C, H, W) uint8.
+    """
+    least = torch.tensor(limits, dtype=torch.float64, device=probabilities.device).clamp_min(1 / BINS)
+    powers = (probabilities.double().log() - least.log()[:, None, None]) / label_entropy
+    shares = (255 * powers.softmax(0)).round().to(torch.uint8)
+    label = torch.where(powers.logsumexp(0) > 0, powers.argmax(0), IGNORE)
+    return label.to(torch.uint8), shares

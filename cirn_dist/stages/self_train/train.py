@@ -57,7 +57,10 @@ def self_training(
 
         # C and ACM on T and its pseudo labels (eq. 9).
         on_t, labels = predicted(player, batch["target"]), batch["target"]["label"]
-        terms = {"pseudo": losses.supervision(on_t, labels, focal_gamma=settings.focal_gamma)}
+        if run.config.pseudo_label.label_entropy is None:
+            terms = {"pseudo": losses.supervision(on_t, labels, focal_gamma=settings.focal_gamma)}
+        else:
+            terms = {"pseudo": losses.soft_supervision(on_t, labels, batch["target"]["soft"])}
         if settings.lambda_kld:
             terms["kld"] = settings.lambda_kld * losses.confidence_penalty(on_t, labels)
         if settings.lambda_entropy:
