@@ -39,6 +39,9 @@ def check_inputs(config: Config, out: Path, *, download: bool = True) -> None:
     space = run_space(config.data)
     for role in roles(config.data):
         _check_set(config, role, space, out)
+    self_train = config.self_train
+    space.ids(self_train.online.feature_distance.classes, "self_train.online.feature_distance.classes")
+    space.ids(config.pseudo_label.easy_rare or (), "pseudo_label.easy_rare")
     if config.translate.shards is not None:
         ShardSet.open(config.translate.shards)
     if config.with_self_train and not config.is_online:

@@ -108,6 +108,8 @@ class Config(Section):
             raise ValueError("self_train.init adapt needs with_adapt: without stage 2 use cir, source or pretrained")
         if self.pseudo_label.easy_share is not None:
             self._assert_easy_and_hard()
+        elif self.pseudo_label.easy_rare:
+            raise ValueError("pseudo_label.easy_rare ranks images for pseudo_label.easy_share, which is null")
         if self.pseudo_label.label_entropy is not None and settings.focal_gamma:
             raise ValueError("self_train.focal_gamma is for labels that are classes, not pseudo_label.label_entropy's")
         if self.is_online:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,20 @@ class LabelSpace:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.classes)
+
+    def ids(self, names: Sequence[str], where: str) -> list[int]:
+        """Return the train ids of some classes, in their order.
+
+        Args:
+            where: the setting that names them.
+
+        Raises:
+            ConfigError: a class that there is not.
+        """
+        for name in names:
+            if name not in self.classes:
+                raise ConfigError(f"{name!r} is no class of {self.name}", where=where, fix=nearest(name, self.classes))
+        return [self.classes.index(name) for name in names]
 
     def is_same(self, other: LabelSpace) -> bool:
         """Whether train ids mean the same: name and classes; palette and subsets are for reports."""

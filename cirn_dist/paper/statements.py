@@ -161,7 +161,7 @@ NOT_OF_THE_PAPER = (
     "adapt.max_square.ratio", "adapt.robust_entropy.*", "adapt.fda.*", "adapt.guidance.threshold",
     "self_train.online.*", "model.head_width", "model.drop*", "render.*",
     "pseudo_label.portion_*", "pseudo_label.alpha", "pseudo_label.beta", "pseudo_label.gamma", "pseudo_label.threshold",
-    "pseudo_label.also", "pseudo_label.easy_share", "pseudo_label.label_entropy", "evaluate.batch",
+    "pseudo_label.also", "pseudo_label.easy_*", "pseudo_label.label_entropy", "evaluate.batch",
     "evaluate.adabn*", "evaluate.panels",
 )  # fmt: skip
 

@@ -37,6 +37,14 @@ BAD: dict[str, tuple[list[str], str]] = {
     "scored labels": (["data.target.score_split=train"], "the images have no labels"),
     "label space": (["data.label_space=camvid11"], "mine: its labels are mine3, the run's classes are .*camvid11"),
     "class": (["data.label_space=camvid11", "data.source.map_labels={{ground: raod}}"], "camvid11 has no class 'raod'"),
+    "thing": (
+        ["self_train.method=online", "self_train.online.feature_distance.classes=[hosue]"],
+        "feature_distance.classes: 'hosue' is no class of mine3",
+    ),
+    "rare class": (
+        ["pseudo_label.easy_share=0.5", "pseudo_label.easy_rare=[ground, hosue]", "self_train.source_weight=0"],
+        "pseudo_label.easy_rare: 'hosue' is no class of mine3",
+    ),
     "network": (["model.weights={root}/none.safetensors"], "none.safetensors: no such weights file"),
     "other network": (["model.weights={root}/other.safetensors"], "other.safetensors"),
     "segmenter": (["model.segmenter={root}/none.safetensors"], "none.safetensors: no such weights file"),

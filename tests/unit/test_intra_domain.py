@@ -12,7 +12,7 @@ import pytest
 import torch
 from authors import Z
 from runs import weights
-from stagerun import logged, stage_run, stop_in_the_first_step
+from stagerun import logged, settings, stage_run, stop_in_the_first_step
 
 from cirn_dist.chain import adapt_within
 from cirn_dist.config.load import load
@@ -29,7 +29,7 @@ from cirn_dist.stages.self_train.rules import easy_and_hard, uncertainty
 SETTINGS = (
     "adapt.augment.crop=[48, 40]", "self_train.augment.crop=[48, 40]", "adapt.iterations=8", "self_train.iterations=8",
     "adapt.init=pretrained", "controls=false", "evaluate.adabn=false", "evaluate.panels=0", "source.iterations=4",
-    "adapt.lr=1e-3", "self_train.lr=1e-3", "model.acm.width=8", "model.acm.k=0", "engine.checkpoint_every=4",
+    "adapt.lr=1e-3", "self_train.lr=1e-3", "pseudo_label.easy_rare=[building, car]", "model.acm.width=8", "model.acm.k=0", "engine.checkpoint_every=4",
 )  # fmt: skip
 
 
@@ -49,6 +49,22 @@ def test_of_equally_certain_images_the_first_are_easy() -> None:
     assert easy_and_hard([0.5] * 5, 0.67) == ([0, 1, 2], [3, 4])
     assert uncertainty(torch.full((4, 2, 2), 0.25)) == pytest.approx(1)
     assert uncertainty(torch.eye(4)[:, :1, None].expand(4, 2, 2)) == 0
+
+
+def test_of_rare_classes_an_image_has_the_more_the_easier_it_is() -> None:
+    """The authors' (11 - found) / 11 + 0.5, where 11 is how many rare classes they count."""
+    probabilities = torch.full((5, 4, 6), 0.1)
+    probabilities[0, :2], probabilities[3, 2:] = 0.6, 0.6
+    p = np.array([0.6, 0.1, 0.1, 0.1, 0.1])
+    entropy = -(p * np.log(p)).sum() / np.log(5)
+    assert uncertainty(probabilities) == pytest.approx(entropy, rel=1e-6)
+    for rare, factor in (([1, 2], 1.5), ([0, 1, 3, 4], 1.0), ([3], 0.5), ([0, 3], 0.5), ([1, 2, 3], 2 / 3 + 0.5)):
+        assert uncertainty(probabilities, rare) == pytest.approx(entropy * factor, rel=1e-6)
+
+
+def test_the_order_of_rare_classes_needs_a_split(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"easy_rare ranks images for pseudo_label.easy_share, which is null"):
+        settings(tmp_path, "pseudo_label.easy_rare=[car]")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +87,8 @@ def test_the_run_splits_its_target_and_trains_between_the_parts(finished: Path) 
         with torch.inference_mode():
             z = network(pixels).logits[0].double().numpy()
         p = np.exp(z - z.max(0)) / np.exp(z - z.max(0)).sum(0)
-        by_hand.append(-(p * np.log(p)).sum(0).mean() / math.log(11))
+        absent = sum(name not in {run.labels.classes[c] for c in z.argmax(0).flat} for name in ("building", "car"))
+        by_hand.append(-(p * np.log(p)).sum(0).mean() / math.log(11) * (absent / 2 + 0.5))
         np.testing.assert_array_equal(open_label(labels.read(i)[LABEL]), z.argmax(0))
     np.testing.assert_allclose(summary["uncertainty"], by_hand, rtol=1e-5)
 

@@ -34,6 +34,9 @@ class PseudoLabel(Section):
         lt=1,
         description="the most certain images, taken as labelled; stage 2 again, from them to the others",
     )
+    easy_rare: tuple[str, ...] | None = Field(
+        None, description="classes each of which that is predicted in an image makes it count as easier (IntraDA)"
+    )
     also: Annotated[tuple[str, ...], Located()] = Field(
         (), description="other runs, whose networks' probabilities are averaged with this one's (FDA's three bands)"
     )

@@ -13,7 +13,6 @@ from cirn_dist import losses
 from cirn_dist.data.labels import IGNORE
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch
-from cirn_dist.errors import ConfigError, nearest
 from cirn_dist.inference.network import for_inference
 from cirn_dist.models.deeplab import SegOutput
 from cirn_dist.rundir.parents import FEATURES
@@ -25,21 +24,14 @@ def initial_features(run: Run, parents: dict[str, str]) -> Callable[[SegOutput, 
 
     The backbone is built again from `model.weights` at every start, and is no part of a checkpoint; a file of weights
     is one of the stage's parents, so that another is refused.
-
-    Raises:
-        ConfigError: a class that there is not.
     """
-    settings, names = run.config.self_train.online.feature_distance, run.labels.classes
-    for name in settings.classes:
-        if name not in names:
-            where = "self_train.online.feature_distance.classes"
-            raise ConfigError(f"no class {name!r}", where=where, fix=nearest(name, names))
+    settings = run.config.self_train.online.feature_distance
+    classes = run.labels.ids(settings.classes, "self_train.online.feature_distance.classes")
     weights = run.config.model.weights
     initial = build_segmenter(run, with_acm=False, pretrained=weights is not None)
     for_inference(initial, run.runtime.device).to(run.runtime.dtype)
     if weights not in (None, "imagenet"):
         parents[FEATURES] = str(Path(str(weights)).absolute())
-    classes = [names.index(name) for name in settings.classes]
 
     def distance(output: SegOutput, images: Batch) -> Tensor:
         assert output.deep is not None

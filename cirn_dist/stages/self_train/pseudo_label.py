@@ -115,6 +115,7 @@ def _confidence(
     total = np.zeros((classes, BINS), np.int64)
     adapted = np.empty((len(target), classes))
     latest = np.full(classes, 0.9)
+    rare = run.labels.ids(settings.easy_rare or (), "pseudo_label.easy_rare")
     own: dict[int, float] = {}
     groups = batches(target, run.config.evaluate.batch)
     for lap in range(0, len(groups), runtime.world):
@@ -124,7 +125,7 @@ def _confidence(
             for index, _, _, probabilities in _predictions(run, segmenter, target, indices):
                 found.append((index, _histogram(probabilities)))
                 if settings.easy_share is not None:
-                    own[index] = uncertainty(probabilities)
+                    own[index] = uncertainty(probabilities, rare)
         total += sum(histogram for _, histogram in found)
         if settings.rule == "iast":  # thresholds pass from image to image in the set's order, whoever predicted it
             for index, histogram in (one for part in runtime.gather(found) for one in part):

@@ -76,12 +76,19 @@ def adapted_thresholds(before: Thresholds, counts: Counts, settings: PseudoLabel
     return np.minimum(after, 0.999)
 
 
-def uncertainty(probabilities: Tensor) -> float:
+def uncertainty(probabilities: Tensor, rare: Sequence[int] = ()) -> float:
     """Return the mean entropy of an image's pixels, of (C, H, W) probabilities; 0 is certain, 1 knows nothing.
 
-    IntraDA ranks images by it, and by no more where its `normalize` is off (Pan et al. 2020).
+    IntraDA ranks images by it (Pan et al. 2020).
+
+    Args:
+        rare: classes for its `normalize`: an image that has none of them counts 1.5 times, one that has all 0.5 times.
     """
-    return float(torch.special.entr(probabilities.double()).sum(0).mean()) / math.log(len(probabilities))
+    entropy = float(torch.special.entr(probabilities.double()).sum(0).mean()) / math.log(len(probabilities))
+    if not rare:
+        return entropy
+    predicted = np.unique(probabilities.argmax(0).cpu().numpy())
+    return entropy * (sum(c not in predicted for c in rare) / len(rare) + 0.5)
 
 
 def easy_and_hard(uncertain: Sequence[float], share: float) -> tuple[list[int], list[int]]:
