@@ -29,7 +29,8 @@ from cirn_dist.stages.self_train.rules import easy_and_hard, uncertainty
 SETTINGS = (
     "adapt.augment.crop=[48, 40]", "self_train.augment.crop=[48, 40]", "adapt.iterations=8", "self_train.iterations=8",
     "adapt.init=pretrained", "controls=false", "evaluate.adabn=false", "evaluate.panels=0", "source.iterations=4",
-    "adapt.lr=1e-3", "self_train.lr=1e-3", "pseudo_label.easy_rare=[building, car]", "model.acm.width=8", "model.acm.k=0", "engine.checkpoint_every=4",
+    "adapt.lr=1e-3", "self_train.lr=1e-3", "pseudo_label.easy_rare=[building, car]",
+    "model.acm.width=8", "model.acm.k=0", "engine.checkpoint_every=4",
 )  # fmt: skip
 
 
