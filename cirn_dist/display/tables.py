@@ -70,16 +70,35 @@ def _chosen(results: Results) -> list[Text]:
     return [Text(line, style="dim") for line in lines]
 
 
-def pseudo_label_table(summary: Mapping[str, Any]) -> Listing:
+def pseudo_label_table(summary: Mapping[str, Any]) -> RenderableType:
     """Lay out the share of each class's predicted pixels that became pseudo labels, and from which confidence on."""
     table = Listing(title="Pseudo labels")
     table.add_column("Class", no_wrap=True)
-    for heading in ("Predicted, %", "Kept, %", "Confidence"):
+    for heading in ("Predicted, %", "Kept, %", "Of labels, %", "Confidence"):
         table.add_column(heading, justify="right")
-    columns = (summary[key] for key in ("classes", "predicted", "kept", "thresholds"))
-    for name, predicted, kept, threshold in zip(*columns, strict=True):
-        table.add_row(name, percent(predicted), percent(kept if predicted else None), f"{threshold:.3f}")
-    return table
+    columns = (summary[key] for key in ("classes", "predicted", "kept", "labelled", "thresholds"))
+    for name, predicted, kept, labelled, threshold in zip(*columns, strict=True):
+        shares = (percent(predicted), percent(kept if predicted else None), percent(labelled))
+        table.add_row(name, *shares, f"{threshold:.3f}")
+    told = outweighed(summary)
+    return Group(table, Text(told, style="yellow")) if told else table
+
+
+def outweighed(summary: Mapping[str, Any]) -> str:
+    """Name the classes whose share of the pseudo labels is below three quarters of that of the predictions, if any.
+
+    A threshold that keeps all of the sure classes and half of the others teaches the network that those are rarer.
+    """
+    if not {"predicted", "labelled"} <= summary.keys():  # written by an earlier version
+        return ""
+    columns = (summary[key] for key in ("classes", "predicted", "labelled"))
+    fewer = [name for name, predicted, labelled in zip(*columns, strict=True) if labelled < 0.75 * predicted]
+    if not fewer:
+        return ""
+    return (
+        f"{', '.join(fewer)}: rarer among the labels than among the predictions, and the network will learn so; "
+        "pseudo_label.rule=crst keeps the same share of every class."
+    )
 
 
 def _stages(results: Results) -> Listing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cirn_dist.display.tables import CHOSEN_BY_LABELS, DASH, percent
+from cirn_dist.display.tables import CHOSEN_BY_LABELS, DASH, outweighed, percent
 from cirn_dist.report.blocks import NOTHING, cell, section, table
 from cirn_dist.report.curves import Points, curve, lines, loss_curves, nested, series
 from cirn_dist.report.figures import meter, swatch
@@ -132,6 +132,7 @@ def pseudo_labels(rounds: Sequence[Mapping[str, Any]], results: Results | None) 
     parts = []
     for number, kept in enumerate(known, start=1):
         predicted = kept.get("predicted", [None] * len(kept["classes"]))
+        labelled = kept.get("labelled", [None] * len(kept["classes"]))
         shares = [None if of_all == 0 else share for share, of_all in zip(kept["kept"], predicted, strict=True)]
         body = [
             tag(
@@ -140,19 +141,23 @@ def pseudo_labels(rounds: Sequence[Mapping[str, Any]], results: Results | None) 
                 tag("td", meter(share or 0.0), class_="drawn"),
                 cell(percent(share)),
                 cell(percent(of_all)),
+                cell(percent(of_labels)),
                 cell(DASH if threshold is None else f"{threshold:.3f}"),
             )
-            for name, share, of_all, threshold in zip(
-                kept["classes"], shares, predicted, kept["thresholds"], strict=True
+            for name, share, of_all, of_labels, threshold in zip(
+                kept["classes"], shares, predicted, labelled, kept["thresholds"], strict=True
             )
         ]
         if len(known) > 1:
             parts.append(tag("h3", f"Round {number}"))
-        parts.append(table(("Class", "", "Kept, %", "Predicted, %", "Confidence"), body, class_="classes"))
+        headings = ("Class", "", "Kept, %", "Predicted, %", "Of labels, %", "Confidence")
+        parts.append(table(headings, body, class_="classes"))
+        if told := outweighed(kept):
+            parts.append(tag("p", told, class_="warning"))
         if "ignored" in kept:
             parts.append(tag("p", f"{percent(kept['ignored'])} % of all pixels have no label.", class_="note"))
     text = (
         "Which share of the pixels predicted as a class is confident enough to train on; how much of all pixels was "
-        "predicted as it; and the least confidence that was kept."
+        "predicted as it, and how much of all labels it is; and the least confidence that was kept."
     )
     return section("Pseudo labels", text, *parts) if parts else NOTHING

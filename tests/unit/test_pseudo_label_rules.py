@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console, RenderableType
 from stagerun import logged, settings, stage_run
 
 from cirn_dist.chain import adapt_control, stage_titles, table_rows
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.config.groups.self_train import PseudoLabel
+from cirn_dist.display.tables import outweighed, pseudo_label_table
 from cirn_dist.engine.loop import fit
 from cirn_dist.engine.run import Run
 from cirn_dist.errors import ConfigError
@@ -134,6 +137,27 @@ def test_kept_fractions_are_those_of_the_written_labels(two_rounds: tuple[Run, D
     assert sum(labels["class_pixels"]) + labels["ignored_pixels"] == pixels
     for share, predicted, count in zip(summary["kept"], summary["predicted"], labels["class_pixels"], strict=True):
         assert share * predicted * pixels == pytest.approx(min(count, predicted * pixels), abs=1e-3)
+    counts = np.array(labels["class_pixels"])
+    np.testing.assert_allclose(summary["labelled"], counts / counts.sum())
+
+
+def test_classes_that_are_rarer_among_labels_are_named() -> None:
+    summary = {"classes": ["road", "car", "pole", "sign"], "predicted": [0.6, 0.3, 0.1, 0], "kept": [1, 0.8, 0.5, 0],
+               "labelled": [0.67, 0.27, 0.06, 0], "thresholds": [0.9, 0.9, 0.6, 0]}  # fmt: skip
+    assert outweighed(summary).startswith("pole: rarer among the labels than among the predictions")
+    assert "rarer" in plain(pseudo_label_table(summary))
+    even = summary | {"labelled": summary["predicted"]}
+    assert outweighed(even) == ""
+    assert "rarer" not in plain(pseudo_label_table(even))
+    del even["labelled"]
+    assert outweighed(even) == "", "an earlier version's"
+
+
+def plain(shown: RenderableType) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    with console.capture() as captured:
+        console.print(shown)
+    return captured.get()
 
 
 def test_supervision_on_the_cir_and_the_adversarial_term_are_kept_where_asked(two_rounds: tuple[Run, Domains]) -> None:

@@ -91,7 +91,7 @@ def test_shares_are_areas_from_zero_one_inside_the_other() -> None:
 
 def test_every_round_of_pseudo_labels_is_shown(tmp_path: Path) -> None:
     summary = {"classes": ["road", "car"], "kept": [0.513, None], "thresholds": [0.9, 0.0]}
-    later = summary | {"kept": [0.75, 0.25], "predicted": [0.9, 0.1], "ignored": 0.33}
+    later = summary | {"kept": [0.75, 0.25], "predicted": [0.9, 0.1], "labelled": [0.96, 0.04], "ignored": 0.33}
     (one,) = (pseudo_labels([summary], None),)
     assert "Round" not in one
     for stage, kept in (("pseudo_label", summary), ("pseudo_label_2", later)):
@@ -101,6 +101,7 @@ def test_every_round_of_pseudo_labels_is_shown(tmp_path: Path) -> None:
     assert text.index("Round 1") < text.index("51.3") < text.index("Round 2") < text.index("75.0")
     assert "width:75.00%" in text
     assert "33.0 % of all pixels have no label" in text
+    assert text.count("car: rarer among the labels") == 1
 
 
 def test_a_map_is_stored_to_16_bits_and_coloured_as_the_scale(tmp_path: Path) -> None:

@@ -157,13 +157,14 @@ def _summarise(
     run: Run, path: Path, counts: Counts, limits: Thresholds, labelled: ShardSet, uncertain: list[float]
 ) -> None:
     """Write and print each class's threshold, and its labelled pixels as a share of those predicted as it."""
-    predicted = counts.sum(1)
-    kept = np.array(labelled.meta["class_pixels"]) / np.maximum(1, predicted)
+    predicted, pixels = counts.sum(1), np.array(labelled.meta["class_pixels"])
+    kept = pixels / np.maximum(1, predicted)
     summary = {
         "classes": list(run.labels.classes),
         "kept": np.minimum(1, kept).tolist(),  # CRST may label more pixels as a class than were predicted as it
         "thresholds": limits.mean(0).tolist(),
         "predicted": (predicted / max(1, predicted.sum())).tolist(),
+        "labelled": (pixels / max(1, pixels.sum())).tolist(),
         "ignored": labelled.meta["ignored_pixels"] / max(1, int(predicted.sum())),
     } | ({UNCERTAIN: uncertain} if uncertain else {})
     replace_text(path, json.dumps(summary, indent=1))
