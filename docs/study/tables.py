@@ -20,8 +20,8 @@ from cirn_dist.rundir.results import Row, read_results
 RECORDS = Path(__file__).parent
 ROOT = RECORDS.parents[1]
 MARKS = re.compile(r"(<!-- study: .* -->\n).*?(<!-- end of study -->)", re.S)
-CHAIN, WITHOUT, ONLINE, BOUND = (
-    f"streets_camvid_240{end}" for end in ("", "-without_cir", "-cirn_online-online_240", "-supervised")
+CHAIN, BDL, WITHOUT, ONLINE, BOUND = (
+    f"streets_camvid_240{end}" for end in ("", "-bdl_labels", "-without_cir", "-cirn_online-online_240", "-supervised")
 )
 ROWS: tuple[tuple[str, str, str], ...] = (
     (CHAIN, "source", "source only"),
@@ -30,6 +30,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     (WITHOUT, "self_train", "ASS + ST, without CIR"),
     (CHAIN, "adapt", "CIR + ASS"),
     (CHAIN, "self_train", "CIR + ASS + ST"),
+    (BDL, "self_train", "CIR + ASS + ST, labels by BDL's thresholds"),
     (ONLINE, "self_train", "CIR + ASS + online ST"),
     (BOUND, "source", "supervised on CamVid's train"),
 )
@@ -43,6 +44,7 @@ GAINS: tuple[tuple[str, tuple[str, str, str], tuple[str, str, str]], ...] = (
     ("ASS with the CIR over ASS without", (CHAIN, "adapt", "miou"), (WITHOUT, "adapt", "miou")),
     ("ST over CIR + ASS", (CHAIN, "self_train", "miou"), (CHAIN, "adapt", "miou")),
     ("ST over its control", (CHAIN, "self_train", "miou"), (CHAIN, "self_train", "control")),
+    ("ST over ST by BDL's thresholds", (CHAIN, "self_train", "miou"), (BDL, "self_train", "miou")),
     ("online ST over its control", (ONLINE, "self_train", "miou"), (ONLINE, "self_train", "control")),
     ("online ST over ST", (ONLINE, "self_train", "miou"), (CHAIN, "self_train", "miou")),
     ("the whole chain over source only", (CHAIN, "self_train", "miou"), (CHAIN, "source", "miou")),
