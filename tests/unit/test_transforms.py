@@ -12,7 +12,8 @@ from rawdata import jpeg, labels, picture, png16
 from cirn_dist.data.decode import encode_image, encode_label, open_image
 from cirn_dist.data.label_files import first_channel16
 from cirn_dist.data.loading import transforms
-from cirn_dist.data.loading.transforms import SegmentationTransform, colour_matrix, decode_image, decode_label
+from cirn_dist.data.loading.recolour import colour_matrix
+from cirn_dist.data.loading.transforms import SegmentationTransform, decode_image, decode_label
 from cirn_dist.errors import CorruptSample
 
 IMAGE, LABEL = picture(1), labels(1, [*range(11), 255])

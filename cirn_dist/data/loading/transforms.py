@@ -8,12 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image
 from torch.nn import functional
 
 from cirn_dist.data.decode import may_be_turned, open_image
 from cirn_dist.data.label_files import open_label
 from cirn_dist.data.labels import IGNORE, UInt8Array
+from cirn_dist.data.loading.recolour import recoloured
 from cirn_dist.data.shards.shardset import LABEL, SOFT, Sample
 from cirn_dist.data.shards.sizes import assert_fits, misfit, original_size
 from cirn_dist.errors import CorruptSample
@@ -28,7 +29,6 @@ Draws = npt.NDArray[np.float64]
 Tensors = dict[str, Any]
 _MIRROR, _SCALE, _LEFT, _TOP, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _BLUR, _RADIUS = range(10)
 _TRIES = 10  # of a crop that is drawn anew
-_GREY = np.array([0.299, 0.587, 0.114])
 
 
 class Transform(Protocol):
@@ -131,7 +131,8 @@ class SegmentationTransform:
         elif label is not None and self.relabel is not None:
             label = np.frombuffer(self.relabel, np.uint8)[label]
         if self.jitter or self.blur:
-            pixels = np.array(self._recolour(Image.fromarray(pixels), draws))
+            changes = self.jitter * (2 * draws[_BRIGHTNESS : _HUE + 1] - 1) if self.jitter else None
+            pixels = recoloured(pixels, changes, self.blur * draws[_RADIUS] if draws[_BLUR] < 0.5 else 0.0)
         size = (pixels if label is None else label).shape[:2]
         fit = self.width / pixels.shape[1] if self.width is not None else 1.0
         pixels = _scaled(pixels, fit * self.scales[int(draws[_SCALE] * len(self.scales))])
@@ -197,14 +198,6 @@ class SegmentationTransform:
                 break
         return box
 
-    def _recolour(self, image: Image.Image, draws: Draws) -> Image.Image:
-        if self.jitter:
-            brightness, contrast, saturation, hue = self.jitter * (2 * draws[_BRIGHTNESS : _HUE + 1] - 1)
-            image = image.convert("RGB", colour_matrix(image, brightness, contrast, saturation, hue / 4))
-        if self.blur and draws[_BLUR] < 0.5:
-            image = image.filter(ImageFilter.GaussianBlur(float(self.blur * draws[_RADIUS])))
-        return image
-
 
 def _decode_soft(sample: Sample, label: UInt8Array | None) -> UInt8Array | None:
     """Decode soft labels where a sample has them: (H, W, C), of the label's size."""
@@ -237,25 +230,6 @@ def _nearest(label: UInt8Array, size: tuple[int, int]) -> UInt8Array:
     if label.ndim == 3:
         return np.stack([_nearest(label[..., c], size) for c in range(label.shape[-1])], axis=-1)
     return np.array(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
-
-
-def colour_matrix(
-    image: Image.Image, brightness: float, contrast: float, saturation: float, turn: float
-) -> tuple[float, ...]:
-    """Return one affine colour map, 3 rows of 4, that does all four changes in a single pass over the pixels.
-
-    Hue turns about the grey axis by `turn` of a full circle, saturation scales the distance to grey,
-    contrast the distance to the image's mean grey, brightness everything.
-    """
-    mean = float(np.asarray(image.resize((16, 16), Image.Resampling.BOX)).reshape(-1, 3).mean(0) @ _GREY)
-    cos, sin = np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)
-    axis = np.full((3, 3), 1 / 3)
-    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
-    linear = cos * np.eye(3) + (1 - cos) * axis + sin * cross
-    linear = ((1 + saturation) * np.eye(3) - saturation * np.outer(np.ones(3), _GREY)) @ linear
-    offset = -contrast * mean
-    linear, offset = (1 + brightness) * (1 + contrast) * linear, (1 + brightness) * offset
-    return tuple(float(value) for row in np.column_stack([linear, np.full(3, offset)]) for value in row)
 
 
 def _box(size: tuple[int, int], crop: tuple[int, int], drawn: Draws) -> tuple[int, int, int, int]:
