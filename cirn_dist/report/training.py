@@ -152,10 +152,10 @@ def pseudo_labels(rounds: Sequence[Mapping[str, Any]], results: Results | None) 
             parts.append(tag("h3", f"Round {number}"))
         headings = ("Class", "", "Kept, %", "Predicted, %", "Of labels, %", "Confidence")
         parts.append(table(headings, body, class_="classes"))
-        if told := outweighed(kept):
-            parts.append(tag("p", told, class_="warning"))
         if "ignored" in kept:
             parts.append(tag("p", f"{percent(kept['ignored'])} % of all pixels have no label.", class_="note"))
+        if told := outweighed(kept):
+            parts.append(tag("p", told, class_="warning"))
     text = (
         "Which share of the pixels predicted as a class is confident enough to train on; how much of all pixels was "
         "predicted as it, and how much of all labels it is; and the least confidence that was kept."
