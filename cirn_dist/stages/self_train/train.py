@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cirn_dist import losses
 from cirn_dist.chain import stage_in_round
 from cirn_dist.config.groups.adapt import Adapt, Auxiliary
-from cirn_dist.data.shards.shardset import ShardSet
+from cirn_dist.data.shards.shardset import SOFT, ShardSet
 from cirn_dist.engine.loop import Training
 from cirn_dist.engine.run import Run
 from cirn_dist.engine.step import Batch, Pass
@@ -33,6 +33,7 @@ def self_training(
     player = segmenter_player(run, segmenter, settings)
     goes_on = init if settings.init == "adapt" else None
     adversary = Adversary(run, segmenter, _adversarial(run), goes_on) if settings.lambda_adv else None
+    soft = SOFT in pseudo_labelled.fields  # CRST's LRENT
 
     turns, players = ["segmenter"], {"segmenter": player}
     streams = {"target": stream(run, pseudo_labelled, settings.augment, "target")}
@@ -57,10 +58,10 @@ def self_training(
 
         # C and ACM on T and its pseudo labels (eq. 9).
         on_t, labels = predicted(player, batch["target"]), batch["target"]["label"]
-        if run.config.pseudo_label.label_entropy is None:
-            terms = {"pseudo": losses.supervision(on_t, labels, focal_gamma=settings.focal_gamma)}
-        else:
+        if soft:
             terms = {"pseudo": losses.soft_supervision(on_t, labels, batch["target"]["soft"])}
+        else:
+            terms = {"pseudo": losses.supervision(on_t, labels, focal_gamma=settings.focal_gamma)}
         if settings.lambda_kld:
             terms["kld"] = settings.lambda_kld * losses.confidence_penalty(on_t, labels)
         if settings.lambda_entropy:
