@@ -58,7 +58,8 @@ def soft_supervision(output: SegOutput, labels: Tensor, shares: Tensor) -> Tenso
         labels: (N, H, W) int64; a pixel of 255 is ignored, whatever its shares.
         shares: (N, C, H, W), of each class; scaled to add up to 1, which 8 bits a class do not.
     """
-    scaled = wide(shares) / wide(shares).sum(dim=1, keepdim=True).clamp_min(1e-6)
+    shares = wide(shares)
+    scaled = shares / shares.sum(dim=1, keepdim=True).clamp_min(1e-6)
     costs = (-(scaled * wide(p).log_softmax(dim=1)).sum(dim=1) for p in output.heads)
     return sum_of(mean_where(cost, labels != IGNORE) for cost in costs)
 
