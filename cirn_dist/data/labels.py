@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,19 +38,21 @@ class LabelSpace:
         """Number of classes."""
         return len(self.classes)
 
-    def ids(self, names: Sequence[str], where: str) -> list[int]:
+    def ids(self, names: Iterable[str], where: str | None = None) -> list[int]:
         """Return the train ids of some classes, in their order.
 
         Args:
-            where: the setting that names them.
+            where: the setting that names them, where it is known.
 
         Raises:
             ConfigError: a class that there is not.
         """
+        found = []
         for name in names:
             if name not in self.classes:
-                raise ConfigError(f"{name!r} is no class of {self.name}", where=where, fix=nearest(name, self.classes))
-        return [self.classes.index(name) for name in names]
+                raise ConfigError(f"{self.name} has no class {name!r}", where=where, fix=nearest(name, self.classes))
+            found.append(self.classes.index(name))
+        return found
 
     def is_same(self, other: LabelSpace) -> bool:
         """Whether train ids mean the same: name and classes; palette and subsets are for reports."""
@@ -176,9 +178,8 @@ def mapping(source: LabelSpace, target: LabelSpace, names: Mapping[str, str] | N
         ConfigError: a name that neither space has, or no class in common.
     """
     names = dict(names or {})
-    for given, space in ((names.keys(), source), (names.values(), target)):
-        for unknown in set(given) - set(space.classes):
-            raise ConfigError(f"{space.name} has no class {unknown!r}", fix=nearest(unknown, space.classes))
+    source.ids(names.keys())
+    target.ids(names.values())
     table = np.full(256, IGNORE, np.uint8)
     for index, name in enumerate(source.classes):
         wanted = names.get(name, name)

@@ -39,11 +39,11 @@ BAD: dict[str, tuple[list[str], str]] = {
     "class": (["data.label_space=camvid11", "data.source.map_labels={{ground: raod}}"], "camvid11 has no class 'raod'"),
     "thing": (
         ["self_train.method=online", "self_train.online.feature_distance.classes=[hosue]"],
-        "feature_distance.classes: 'hosue' is no class of mine3",
+        "feature_distance.classes: mine3 has no class 'hosue'",
     ),
     "rare class": (
         ["pseudo_label.easy_share=0.5", "pseudo_label.easy_rare=[ground, hosue]", "self_train.source_weight=0"],
-        "pseudo_label.easy_rare: 'hosue' is no class of mine3",
+        "pseudo_label.easy_rare: mine3 has no class 'hosue'",
     ),
     "network": (["model.weights={root}/none.safetensors"], "none.safetensors: no such weights file"),
     "other network": (["model.weights={root}/other.safetensors"], "other.safetensors"),
