@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -63,6 +64,7 @@ class Config(Section):
             raise ValueError("translate.shards is the set of translated images that translate.method=shards takes")
         if self.method is not None:
             self._assert_crops()
+        self._assert_frequencies()
         if self.with_adapt:
             self._assert_adapting()
         if self.with_self_train:
@@ -81,6 +83,21 @@ class Config(Section):
                 crop, size = ("x".join(f"{side:.0f}" for side in sides) for sides in (augment.crop, largest))
                 raise ValueError(
                     f"{stage}.augment.crop {crop} is far larger than the images, {size} at most: set one for them"
+                )
+
+    def _assert_frequencies(self) -> None:
+        """Refuse FDA's window where it has no frequency of the images: every image would stay as it is."""
+        translate, fda = self.translate, self.adapt.fda
+        windows = []
+        if self.with_cir and translate.method == "fda":
+            windows.append(("translate.fda_beta", translate.fda_beta, translate.fda_window, self.data.source.size))
+        if self.with_adapt and fda.beta is not None:
+            windows.append(("adapt.fda.beta", fda.beta, fda.window, self.adapt.augment.crop or self.data.target.size))
+        for name, beta, window, size in windows:
+            if window == "authors" and int(min(size) * beta) == 0:
+                least = math.ceil(1000 / min(size)) / 1000
+                raise ValueError(
+                    f"{name} {beta} of {min(size)} pixels is less than one frequency: give {least} or more"
                 )
 
     def _assert_adapting(self) -> None:

@@ -91,7 +91,8 @@ class Step:
 
 AUX = "discriminator_aux"
 BACKBONE = dict.fromkeys(("adaptsegnet_multi", "minent_multi"), ("model.backbone=resnet18", "model.weights=null"))
-SETTINGS = BACKBONE | {"fda_online": ("adapt.fda.beta=0.1",)}  # of 40 rows four frequencies, where 0.01 has none
+# Of 40 rows four frequencies, where the methods' 0.01 has none.
+SETTINGS = BACKBONE | {"fda_online": ("adapt.fda.beta=0.1",), "fda": ("translate.fda_beta=0.1",)}
 EXPECTED: dict[str, Callable[[Step], dict[str, float]]] = {
     "adaptsegnet": lambda step: {
         "adv": 0.001 * softplus(-step.d(softmax(step.t))).mean(),
@@ -179,16 +180,28 @@ def test_the_first_step_pays_what_the_method_says(method: str, tmp_path: Path) -
 
 def test_the_robust_entropy_waits(tmp_path: Path) -> None:
     run = stage_run(tmp_path / "run", "adapt.init=pretrained", "engine.precision=fp64", "adapt.augment.crop=null",
-                    "cir.augment.crop=null", "adapt.robust_entropy.after=8", method="fda")  # fmt: skip
+                    "cir.augment.crop=null", "adapt.robust_entropy.after=8", *SETTINGS["fda"],
+                    method="fda")  # fmt: skip
     domains = open_domains(run)
     step = Step(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt))
     assert step.paid(7)["robust_entropy"] == 0
     assert step.paid(8)["robust_entropy"] > 0
 
 
+@pytest.mark.parametrize(("method", "key"), [("fda", "translate.fda_beta"), ("fda_online", "adapt.fda.beta")])
+def test_a_window_without_a_frequency_is_refused(method: str, key: str, tmp_path: Path) -> None:
+    short = ("adapt.augment.crop=[48, 33]", "cir.augment.crop=null")
+    rows = {"fda": 40, "fda_online": 33}[method]
+    with pytest.raises(ConfigError, match=rf"{key} 0.01 of {rows} pixels is less than one frequency: give 0.0") as told:
+        settings(tmp_path, *short, method=method)
+    least = float(str(told.value).split("give ")[1].split(" or")[0])
+    assert int(rows * least) == 1
+    settings(tmp_path, *short, f"{key}={least}", method=method)
+
+
 def test_images_of_two_sizes_share_no_frequencies(tmp_path: Path) -> None:
     run = stage_run(tmp_path / "run", "adapt.init=pretrained", "adapt.augment.crop=null", "cir.augment.crop=null",
-                    "engine.precision=fp64", method="fda_online")  # fmt: skip
+                    "engine.precision=fp64", *SETTINGS["fda_online"], method="fda_online")  # fmt: skip
     domains = open_domains(run)
     step = Step(adaptation(run, "adapt", domains.source, domains.target, run.config.adapt))
     step.other = step.other[..., :32]
