@@ -97,7 +97,7 @@ def outweighed(summary: Mapping[str, Any]) -> str:
         return ""
     return (
         f"{', '.join(fewer)}: rarer among the labels than among the predictions, and the network will learn so; "
-        "pseudo_label.rule=crst keeps the same share of every class."
+        "rule crst, with a smaller portion, keeps the same share of every class."
     )
 
 

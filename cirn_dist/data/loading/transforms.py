@@ -29,6 +29,7 @@ Draws = npt.NDArray[np.float64]
 Tensors = dict[str, Any]
 _MIRROR, _SCALE, _LEFT, _TOP, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _BLUR, _RADIUS = range(10)
 _TRIES = 10  # of a crop that is drawn anew
+_OUTSIDE = {"label": IGNORE, "soft": 0}  # what each map of an image holds beyond its border
 
 
 class Transform(Protocol):
@@ -124,48 +125,49 @@ class SegmentationTransform:
         Raises:
             CorruptSample: an image or label that cannot be decoded, or a label of another size; names the field.
         """
-        pixels, label = self._decode(sample)
-        soft = _decode_soft(sample, label)
-        if label is None and self.outside:
-            label = np.zeros(pixels.shape[:2], np.uint8)
-        elif label is not None and self.relabel is not None:
-            label = np.frombuffer(self.relabel, np.uint8)[label]
+        pixels, maps = self._decode(sample)
+        if "label" not in maps and self.outside:
+            maps["label"] = np.zeros(pixels.shape[:2], np.uint8)
+        elif "label" in maps and self.relabel is not None:
+            maps["label"] = np.frombuffer(self.relabel, np.uint8)[maps["label"]]
         if self.jitter or self.blur:
             changes = self.jitter * (2 * draws[_BRIGHTNESS : _HUE + 1] - 1) if self.jitter else None
             pixels = recoloured(pixels, changes, self.blur * draws[_RADIUS] if draws[_BLUR] < 0.5 else 0.0)
-        size = (pixels if label is None else label).shape[:2]
+        size = maps.get("label", pixels).shape[:2]
         fit = self.width / pixels.shape[1] if self.width is not None else 1.0
         pixels = _scaled(pixels, fit * self.scales[int(draws[_SCALE] * len(self.scales))])
         if self.crop is not None:
             size_now = (pixels.shape[1], pixels.shape[0])
-            label, soft = (None if one is None else _nearest(one, size_now) for one in (label, soft))
-            box = self._crop_box(size_now, label, draws, wanted)
+            maps = {name: _nearest(one, size_now) for name, one in maps.items()}
+            box = self._crop_box(size_now, maps.get("label"), draws, wanted)
             pixels = _window(pixels, box, 0)
-            label = None if label is None else _window(label, box, IGNORE)
-            soft = None if soft is None else _window(soft, box, 0)
-        tensors: Tensors = {"image": torch.from_numpy(pixels).permute(2, 0, 1)}
-        if label is not None:
-            tensors["label"] = torch.from_numpy(label)
-        if soft is not None:
-            tensors["soft"] = torch.from_numpy(soft).permute(2, 0, 1)
+            maps = {name: _window(one, box, _OUTSIDE[name]) for name, one in maps.items()}
+        tensors: Tensors = {
+            name: torch.from_numpy(one.transpose(2, 0, 1) if one.ndim == 3 else one)
+            for name, one in ({"image": pixels} | maps).items()
+        }
         if self.mirror and draws[_MIRROR] < 0.5:
             tensors = {field: tensor.flip(-1) for field, tensor in tensors.items()}
         if self.crop is None and (self.scales != (1.0,) or self.width is not None):
             tensors["size"] = size
         return tensors
 
-    def _decode(self, sample: Sample) -> tuple[UInt8Array, UInt8Array | None]:
-        """Decode both."""
+    def _decode(self, sample: Sample) -> tuple[UInt8Array, dict[str, UInt8Array]]:
+        """Decode the image and its maps: label (H, W), soft labels (H, W, C)."""
         field = next(name for name in sample if name.startswith("image."))
         try:
             pixels = decode_image(sample[field])
             field = LABEL
             if field not in sample:
-                return pixels, None
+                return pixels, {}
             label = decode_label(sample[field])
             if label.shape != pixels.shape[:2]:
                 self._assert_takes(pixels, label, sample)
-            return pixels, label
+            maps = {"label": label}
+            field = SOFT
+            if field in sample:
+                maps["soft"] = _decode_soft(sample[field], label)
+            return pixels, maps
         except CorruptSample as error:
             raise CorruptSample(error.what, where=field) from error
 
@@ -199,16 +201,11 @@ class SegmentationTransform:
         return box
 
 
-def _decode_soft(sample: Sample, label: UInt8Array | None) -> UInt8Array | None:
-    """Decode soft labels where a sample has them: (H, W, C), of the label's size."""
-    if SOFT not in sample or label is None:
-        return None
-    try:
-        planes = decode_label(sample[SOFT])
-        if planes.shape[1] != label.shape[1] or planes.shape[0] % label.shape[0]:
-            raise CorruptSample(f"{planes.shape[1]}x{planes.shape[0]} is no pile of maps of the label's size")
-    except CorruptSample as error:
-        raise CorruptSample(error.what, where=SOFT) from error
+def _decode_soft(data: bytes, label: UInt8Array) -> UInt8Array:
+    """Decode soft labels: (H, W, C), of the label's size."""
+    planes = decode_label(data)
+    if planes.shape[1] != label.shape[1] or planes.shape[0] % label.shape[0]:
+        raise CorruptSample(f"{planes.shape[1]}x{planes.shape[0]} is no pile of maps of the label's size")
     return planes.reshape(-1, *label.shape).transpose(1, 2, 0)
 
 
