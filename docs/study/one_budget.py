@@ -1,0 +1,64 @@
+"""Every method at 160x120 from one source network, with as many images: scores, time and memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from records import Runs, line, mean, values
+
+STEPS = Path(__file__).parent / "methods/steps.json"
+NAME = "streets_camvid_imagenet-{}"
+
+
+def _row(method: str, stage: str, title: str = "{}", preset: str = "streets_short") -> tuple[str, str, str]:
+    return title.format(f"`{method}`"), NAME.format(f"{method}-{preset}"), stage
+
+
+CHAIN = NAME.format("streets_short_cirn")
+# (what, experiment, stage)
+ROWS: tuple[tuple[str, str, str], ...] = (
+    ("source only", CHAIN, "source"),
+    _row("minent", "adapt"),
+    _row("minent_multi", "adapt"),
+    _row("maxsquare", "adapt"),
+    _row("maxsquare_iw", "adapt"),
+    _row("adaptsegnet", "adapt"),
+    _row("adaptsegnet_ls", "adapt"),
+    _row("adaptsegnet_multi", "adapt"),
+    _row("advent", "adapt"),
+    _row("advent_multi", "adapt"),
+    _row("intrada", "self_train"),
+    _row("clan", "adapt"),
+    _row("fda", "cir", "{}: training on its images"),
+    _row("fda", "adapt", "{}: and the robust entropy"),
+    _row("fda_online", "adapt", preset="streets_short_fda"),
+    _row("cbst", "self_train", "{}, one round"),
+    _row("crst_lrent", "self_train", "{}, one round"),
+    _row("crst_mrkld", "self_train", "{}, one round"),
+    _row("dacs", "self_train"),
+    _row("mic", "self_train"),
+    _row("daformer", "self_train", "{}, on this network", "streets_short_daformer"),
+    ("CIRN: CIR", CHAIN, "cir"),
+    ("CIRN: CIR + ASS", CHAIN, "adapt"),
+    ("CIRN: CIR + ASS + ST, BDL's labels", CHAIN, "self_train"),
+    _row("cirn_online", "self_train", "{}: CIR + ASS + online ST", "streets_short_cirn"),
+)
+
+
+def scores(runs: Runs) -> Iterator[str]:
+    """Yield a row for each method: scores over seeds, and a step's time and memory where they were measured."""
+    steps: Mapping[str, Mapping[str, Any]] = json.loads(STEPS.read_text(encoding="utf-8"))
+    yield "| method | mIoU | with AdaBN | control | time of a step, of training on the source = 1 | MiB of a step |"
+    yield "|---|---|---|---|---|---|"
+    for title, experiment, stage in ROWS:
+        found, teacher = values(runs, experiment, stage), values(runs, experiment, stage, "teacher")
+        if not found:
+            continue
+        told = mean(found) + (f" (teacher {mean(teacher)})" if teacher else "")
+        beside = [mean(values(runs, experiment, stage, kind)) for kind in ("adabn", "control")]
+        step = steps.get(f"{experiment} {stage}")
+        cost = ["–", "–"] if step is None else [f"{step['ratio']:.1f}", f"{step['mib']:.0f}"]
+        yield line([title, told, *beside, *cost])

@@ -1,0 +1,47 @@
+"""The recorded scores of runs, and how they are put in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cirn_dist.display.summary import Spread
+from cirn_dist.rundir.results import Results, read_results
+
+_T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+Runs = Mapping[tuple[str, int], Results]  # by experiment and seed
+
+
+def records(folder: Path) -> Runs:
+    """Read every record of a folder: a run's results.json, called NAME-seedN.json."""
+    found = map(read_results, sorted(folder.glob("*-seed*.json")))
+    return {(one.name.rpartition("-seed")[0], one.seed): one for one in found}
+
+
+def values(runs: Runs, experiment: str, stage: str, kind: str = "miou") -> dict[int, float]:
+    """Return a stage's scores by seed, in points; `kind` is miou, adabn, control or teacher."""
+    scored = {
+        seed: row for (name, seed), one in runs.items() for row in one.rows if (name, row.stage) == (experiment, stage)
+    }
+    found = scored if kind == "miou" else {seed: getattr(row, kind) for seed, row in scored.items()}
+    return {seed: 100 * one.miou for seed, one in found.items() if one is not None and one.miou is not None}
+
+
+def interval(differences: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean of paired differences, and half the width of its 95 % confidence interval (Student's t)."""
+    spread = Spread.of(differences)
+    n = len(differences)
+    return spread.mean, None if spread.std is None else _T95[n] * spread.std / n**0.5
+
+
+def mean(by_seed: Mapping[int, float]) -> str:
+    """Return mean ± standard deviation, or a dash."""
+    if not by_seed:
+        return "–"
+    spread = Spread.of(list(by_seed.values()))
+    return f"{spread.mean:.1f}" + ("" if spread.std is None else f" ± {spread.std:.1f}")
+
+
+def line(cells: Iterable[str]) -> str:
+    """Return a row of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
