@@ -13,7 +13,7 @@ import typer
 from cirn_dist.cli.options import Config, Json, Overrides
 
 if TYPE_CHECKING:
-    from cirn_dist.config.load import Setting
+    from cirn_dist.config.layers import Setting
 
 Out = Annotated[Path | None, typer.Option(help="Folder of the run; started again in it, a run continues.")]
 Until = Annotated[str | None, typer.Option(metavar="STAGE", help="End after this stage.")]

@@ -11,7 +11,7 @@ import typer
 
 from cirn_dist.cli.options import Json, write_result
 from cirn_dist.cli.run import DryRun, Minutes, Until, begin
-from cirn_dist.config.load import Setting
+from cirn_dist.config.layers import Setting
 from cirn_dist.display.terminal import show
 from cirn_dist.errors import ConfigError
 from cirn_dist.paper.sweep import point, points

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from rich.text import Text
 
-from cirn_dist.config.load import recorded
+from cirn_dist.config.recorded import recorded
 from cirn_dist.display.tables import COLUMNS, DASH, miou_cells
 from cirn_dist.display.terminal import Listing
 from cirn_dist.errors import DataError

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.torch import save
 
 from cirn_dist import __version__
-from cirn_dist.config.load import dump
+from cirn_dist.config.recorded import dump
 from cirn_dist.data.run_sets.label_space import settled
 from cirn_dist.files import atomic, replace_text
 from cirn_dist.formats import NETWORK

@@ -12,7 +12,8 @@ from cirn_dist.chain import stages, table_rows
 from cirn_dist.checkpoint.folder import MANIFEST, Checkpoint
 from cirn_dist.checkpoint.state import assert_classes
 from cirn_dist.checkpoint.store import Store
-from cirn_dist.config.load import parse, recorded
+from cirn_dist.config.load import parse
+from cirn_dist.config.recorded import recorded
 from cirn_dist.config.schema import Config
 from cirn_dist.config.yamlfile import parse_yaml
 from cirn_dist.data.labels import LabelSpace

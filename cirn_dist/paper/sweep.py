@@ -15,7 +15,8 @@ from typing import Any
 
 from pydantic import Field
 
-from cirn_dist.config.load import Setting, named_parts
+from cirn_dist.config.layers import Setting
+from cirn_dist.config.load import named_parts
 from cirn_dist.config.problems import validated
 from cirn_dist.config.section import Section
 from cirn_dist.config.yamlfile import read_mapping, to_yaml

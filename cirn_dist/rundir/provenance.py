@@ -14,7 +14,7 @@ from typing import Any
 
 from cirn_dist.checkpoint.folder import Checkpoint
 from cirn_dist.checkpoint.store import Store
-from cirn_dist.config.load import recorded
+from cirn_dist.config.recorded import recorded
 from cirn_dist.data.shards.shardset import INDEX, ShardSet, packed_at
 from cirn_dist.errors import CirnError
 from cirn_dist.rundir.made import Made, read_made

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cirn_dist.chain import stages
 from cirn_dist.checkpoint.store import UNFINISHED
-from cirn_dist.config.load import dump, followed, parse, recorded
+from cirn_dist.config.load import parse
+from cirn_dist.config.recorded import dump, followed, recorded
 from cirn_dist.config.schema import Config, flatten, marked, within
 from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.files import PARTIAL, atomic, digest, read_json, write_json, writing_into

@@ -8,7 +8,8 @@ from pathlib import Path
 from cirn_dist.chain import Stage, stages
 from cirn_dist.checkpoint.folder import read_state, verify_sizes
 from cirn_dist.checkpoint.store import Store
-from cirn_dist.config.load import parse, recorded
+from cirn_dist.config.load import parse
+from cirn_dist.config.recorded import recorded
 from cirn_dist.data.shards.shardset import INDEX
 from cirn_dist.rundir.lock import holder_of
 from cirn_dist.rundir.metrics import FILE_NAME as METRICS

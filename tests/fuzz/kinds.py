@@ -28,7 +28,9 @@ from safetensors.torch import save_file
 from scheduling import scheduler
 
 from cirn_dist.checkpoint.store import Store
-from cirn_dist.config.load import Setting, dump, load
+from cirn_dist.config.layers import Setting
+from cirn_dist.config.load import load
+from cirn_dist.config.recorded import dump
 from cirn_dist.config.schema import Config, flatten
 from cirn_dist.data.label_files import open_label
 from cirn_dist.data.labels import label_space

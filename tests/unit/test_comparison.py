@@ -11,7 +11,8 @@ import pytest
 from conftest import Command
 from rich.console import Console
 
-from cirn_dist.config.load import dump, load
+from cirn_dist.config.load import load
+from cirn_dist.config.recorded import dump
 from cirn_dist.display.comparison import compare
 from cirn_dist.errors import DataError
 from cirn_dist.report.compare import write_comparison

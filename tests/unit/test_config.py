@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cirn_dist.config.load import dump, load, recorded
+from cirn_dist.config.load import load
+from cirn_dist.config.recorded import dump, recorded
 from cirn_dist.config.schema import flatten
 from cirn_dist.data.pack.recipes import load_recipe
 from cirn_dist.errors import ConfigError

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cirn_dist.config.load import dump, load
+from cirn_dist.config.load import load
+from cirn_dist.config.recorded import dump
 from cirn_dist.display.summary import summarise_seeds
 from cirn_dist.errors import DataError
 from cirn_dist.rundir.results import Results, Row, Scores, write_results

@@ -12,7 +12,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from cirn_dist.cli.app import app
-from cirn_dist.config.load import dump, load
+from cirn_dist.config.load import load
+from cirn_dist.config.recorded import dump
 from cirn_dist.errors import ConfigError, DataError
 from cirn_dist.paper.sweep import Point, point, points
 from cirn_dist.paper.sweep_tables import Collected, collect
