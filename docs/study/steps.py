@@ -1,0 +1,60 @@
+"""What a step of every method takes: time beside a step on the source alone, and memory. Writes methods/steps.json.
+
+python docs/study/steps.py WEIGHTS times each stage by `cirn-dist bench step`, the source's own step just before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from one_budget import CHAIN, NAME, ROWS, STEPS
+
+SWEEP = Path(__file__).resolve().parents[2] / "configs/sweeps/methods_camvid.yaml"
+
+
+def measured(stage: str, config: str, *settings: str) -> dict[str, Any]:
+    """Return what `bench step` says of a stage."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "step.json"
+        words = ["bench", "step", stage, "--config", config, "--steps", "7", "--json", str(file), *settings]
+        subprocess.run([sys.executable, "-m", "cirn_dist", *words], check=True, stdout=subprocess.DEVNULL)
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return found
+
+
+def main() -> None:
+    """Time them all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights", help="MobileNetV2's ImageNet features")
+    weights = parser.parse_args().weights
+    sweep = yaml.safe_load(SWEEP.read_text(encoding="utf-8"))
+    bases = {base.replace("+", "-"): base for base in sweep["bases"]}
+    settings = [f"{key}={value}" for key, value in sweep["settings"].items()]
+    settings += [f"model.weights={weights}", "data.target.raw=."]
+    steps: dict[str, Any] = {}
+    for _, experiment, stage in ROWS:
+        alone = measured("source", bases[CHAIN], *settings)
+        found = alone if stage == "source" else measured(stage, bases[experiment], *settings)
+        steps[f"{experiment} {stage}"] = {
+            "ratio": round(found["ours"]["cpu"] / alone["ours"]["cpu"], 2),
+            "mib": round(found["memory"] / 2**20),
+            "cpu_s": round(found["ours"]["cpu"], 4),
+            "machine": found["machine"],
+        }
+        print(experiment.removeprefix(NAME.format("")), stage, steps[f"{experiment} {stage}"], flush=True)
+    STEPS.write_text(json.dumps(steps, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
