@@ -1,12 +1,14 @@
 """What a step of every method takes: time beside a step on the source alone, and memory. Writes methods/steps.json.
 
-python docs/study/steps.py WEIGHTS times each stage by `cirn-dist bench step`, the source's own step just before it.
+python docs/study/steps.py WEIGHTS times each stage by `cirn-dist bench step` twice, between three times of the source's
+own step; medians of each.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,7 +29,7 @@ def measured(stage: str, config: str, *settings: str) -> dict[str, Any]:
     """Return what `bench step` says of a stage."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "step.json"
-        words = ["bench", "step", stage, "--config", config, "--steps", "7", "--json", str(file), *settings]
+        words = ["bench", "step", stage, "--config", config, "--steps", "5", "--json", str(file), *settings]
         subprocess.run([sys.executable, "-m", "cirn_dist", *words], check=True, stdout=subprocess.DEVNULL)
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return found
@@ -44,13 +46,16 @@ def main() -> None:
     settings += [f"model.weights={weights}", "data.target.raw=."]
     steps: dict[str, Any] = {}
     for _, experiment, stage in ROWS:
-        alone = measured("source", bases[CHAIN], *settings)
-        found = alone if stage == "source" else measured(stage, bases[experiment], *settings)
+        both: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+        for own in (False, True, False, True, False):
+            words = (stage, bases[experiment]) if own else ("source", bases[CHAIN])
+            both[own].append(measured(*words, *settings))
+        theirs, alone = (statistics.median(one["ours"]["cpu"] for one in both[own]) for own in (True, False))
         steps[f"{experiment} {stage}"] = {
-            "ratio": round(found["ours"]["cpu"] / alone["ours"]["cpu"], 2),
-            "mib": round(found["memory"] / 2**20),
-            "cpu_s": round(found["ours"]["cpu"], 4),
-            "machine": found["machine"],
+            "ratio": round(theirs / alone, 2),
+            "mib": round(both[True][0]["memory"] / 2**20),
+            "cpu_s": [round(theirs, 4), round(alone, 4)],
+            "machine": both[True][0]["machine"],
         }
         print(experiment.removeprefix(NAME.format("")), stage, steps[f"{experiment} {stage}"], flush=True)
     STEPS.write_text(json.dumps(steps, indent=1) + "\n", encoding="utf-8")
