@@ -1,7 +1,7 @@
 """What a step of every method takes: time beside a step on the source alone, and memory. Writes methods/steps.json.
 
-python docs/study/steps.py WEIGHTS times each stage by `cirn-dist bench step` twice, between three times of the source's
-own step; medians of each.
+python docs/study/steps.py WEIGHTS times each stage by `cirn-dist bench step` twice, some minutes apart, and the
+source's own step at every fifth, of which the median counts: the speed of a machine drifts.
 """
 
 from __future__ import annotations
@@ -44,20 +44,25 @@ def main() -> None:
     bases = {base.replace("+", "-"): base for base in sweep["bases"]}
     settings = [f"{key}={value}" for key, value in sweep["settings"].items()]
     settings += [f"model.weights={weights}", "data.target.raw=."]
-    steps: dict[str, Any] = {}
-    for _, experiment, stage in ROWS:
-        both: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
-        for own in (False, True, False, True, False):
-            words = (stage, bases[experiment]) if own else ("source", bases[CHAIN])
-            both[own].append(measured(*words, *settings))
-        theirs, alone = (statistics.median(one["ours"]["cpu"] for one in both[own]) for own in (True, False))
-        steps[f"{experiment} {stage}"] = {
-            "ratio": round(theirs / alone, 2),
-            "mib": round(both[True][0]["memory"] / 2**20),
-            "cpu_s": [round(theirs, 4), round(alone, 4)],
-            "machine": both[True][0]["machine"],
+    alone: list[dict[str, Any]] = []
+    found: dict[str, list[dict[str, Any]]] = {f"{experiment} {stage}": [] for _, experiment, stage in ROWS}
+    for _ in range(2):
+        for at, key in enumerate(found):
+            experiment, stage = key.split()
+            if at % 5 == 0:
+                alone.append(measured("source", bases[CHAIN], *settings))
+            found[key].append(measured(stage, bases[experiment], *settings))
+            print(key.removeprefix(NAME.format("")), found[key][-1]["ours"], alone[-1]["ours"], flush=True)
+    source = statistics.median(one["ours"]["cpu"] for one in alone)
+    steps = {
+        key: {
+            "ratio": round(statistics.mean(one["ours"]["cpu"] for one in both) / source, 2),
+            "mib": round(both[0]["memory"] / 2**20),
+            "cpu_s": [round(one["ours"]["cpu"], 4) for one in both],
+            "machine": both[0]["machine"],
         }
-        print(experiment.removeprefix(NAME.format("")), stage, steps[f"{experiment} {stage}"], flush=True)
+        for key, both in found.items()
+    }
     STEPS.write_text(json.dumps(steps, indent=1) + "\n", encoding="utf-8")
 
 
