@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from records import Runs, interval, line, mean, values
+from records import Runs, interval, line, rows, scored, values
+
+from cirn_dist.display.tables import DASH
 
 CHAIN, BDL, WITHOUT, ONLINE, BOUND = (
     f"streets_camvid_240{end}" for end in ("", "-bdl_labels", "-without_cir", "-cirn_online-online_240", "-supervised")
@@ -43,12 +45,8 @@ def scores(runs: Runs) -> Iterator[str]:
     yield "| row | mIoU | with AdaBN | control, trained as long | seeds |"
     yield "|---|---|---|---|---|"
     for experiment, stage, title in ROWS:
-        found = values(runs, experiment, stage)
-        if found:
-            beside = [mean(values(runs, experiment, stage, kind)) for kind in ("adabn", "control")]
-            teacher = values(runs, experiment, stage, "teacher")
-            told = mean(found) + (f" (teacher {mean(teacher)})" if teacher else "")
-            yield line([title, told, *beside, ", ".join(map(str, sorted(found)))])
+        if cells := scored(runs, experiment, stage):
+            yield line([title, *cells, ", ".join(map(str, sorted(rows(runs, experiment, stage))))])
     yield ""
     yield "| paired by seed | points | 95 % interval | higher in |"
     yield "|---|---|---|---|"
@@ -57,7 +55,7 @@ def scores(runs: Runs) -> Iterator[str]:
         differences = [upper[seed] - lower[seed] for seed in sorted(upper.keys() & lower.keys())]
         if differences:
             gain, half = interval(differences)
-            around = "–" if half is None else f"{gain - half:+.1f} to {gain + half:+.1f}"
+            around = DASH if half is None else f"{gain - half:+.1f} to {gain + half:+.1f}"
             gained = sum(difference > 0 for difference in differences)
             yield line([what, f"{gain:+.1f}", around, f"{gained} of {len(differences)}"])
 
@@ -70,11 +68,6 @@ def classes(runs: Runs) -> Iterator[str]:
     for at, name in enumerate(next(iter(runs.values())).classes):
         cells = []
         for _, experiment, stage in columns:
-            every = [
-                row.iou[at]
-                for (known, _), one in runs.items()
-                for row in one.rows
-                if (known, row.stage) == (experiment, stage)
-            ]
+            every = [row.iou[at] for row in rows(runs, experiment, stage).values()]
             cells.append(f"{100 * sum(value or 0.0 for value in every) / len(every):.1f}")
         yield line([name, *cells])

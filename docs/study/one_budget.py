@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from records import Runs, line, mean, values
+from records import Runs, line, scored
+
+from cirn_dist.display.tables import DASH
 
 STEPS = Path(__file__).parent / "methods/steps.json"
 NAME = "streets_camvid_imagenet-{}"
@@ -54,11 +56,7 @@ def scores(runs: Runs) -> Iterator[str]:
     yield "| method | mIoU | with AdaBN | control | time of a step, of training on the source = 1 | MiB of a step |"
     yield "|---|---|---|---|---|---|"
     for title, experiment, stage in ROWS:
-        found, teacher = values(runs, experiment, stage), values(runs, experiment, stage, "teacher")
-        if not found:
-            continue
-        told = mean(found) + (f" (teacher {mean(teacher)})" if teacher else "")
-        beside = [mean(values(runs, experiment, stage, kind)) for kind in ("adabn", "control")]
-        step = steps.get(f"{experiment} {stage}")
-        cost = ["–", "–"] if step is None else [f"{step['ratio']:.1f}", f"{step['mib']:.0f}"]
-        yield line([title, told, *beside, *cost])
+        if cells := scored(runs, experiment, stage):
+            step = steps.get(f"{experiment} {stage}")
+            cost = [DASH, DASH] if step is None else [f"{step['ratio']:.1f}", f"{step['mib']:.0f}"]
+            yield line([title, *cells, *cost])

@@ -15,22 +15,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from one_budget import CHAIN, NAME, ROWS, STEPS
 
-SWEEP = Path(__file__).resolve().parents[2] / "configs/sweeps/methods_camvid.yaml"
+from cirn_dist.paper.sweep import Point, points
 
 
-def measured(stage: str, config: str, *settings: str) -> dict[str, Any]:
-    """Return what `bench step` says of a stage."""
+def measured(stage: str, run: Point, given: list[str]) -> dict[str, Any]:
+    """Return what `bench step` says of a stage of one of the sweep's runs."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "step.json"
-        words = ["bench", "step", stage, "--config", config, "--steps", "5", "--json", str(file), *settings]
-        subprocess.run([sys.executable, "-m", "cirn_dist", *words], check=True, stdout=subprocess.DEVNULL)
+        words = ["bench", "step", stage, "--config", run.base, "--steps", "5", "--json", str(file)]
+        subprocess.run(
+            [sys.executable, "-m", "cirn_dist", *words, *run.overrides, *given], check=True, stdout=subprocess.DEVNULL
+        )
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return found
 
@@ -40,18 +40,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weights", help="MobileNetV2's ImageNet features")
     weights = parser.parse_args().weights
-    sweep = yaml.safe_load(SWEEP.read_text(encoding="utf-8"))
-    bases = {base.replace("+", "-"): base for base in sweep["bases"]}
-    settings = [f"{key}={value}" for key, value in sweep["settings"].items()]
-    settings += [f"model.weights={weights}", "data.target.raw=."]
+    of = {one.name.rpartition("-seed")[0]: one for one in points("methods_camvid", seeds=[0])}
+    given = [f"model.weights={weights}", "data.target.raw=."]
     alone: list[dict[str, Any]] = []
     found: dict[str, list[dict[str, Any]]] = {f"{experiment} {stage}": [] for _, experiment, stage in ROWS}
     for _ in range(2):
         for at, key in enumerate(found):
             experiment, stage = key.split()
             if at % 5 == 0:
-                alone.append(measured("source", bases[CHAIN], *settings))
-            found[key].append(measured(stage, bases[experiment], *settings))
+                alone.append(measured("source", of[CHAIN], given))
+            found[key].append(measured(stage, of[experiment], given))
             print(key.removeprefix(NAME.format("")), found[key][-1]["ours"], alone[-1]["ours"], flush=True)
     source = statistics.median(one["ours"]["cpu"] for one in alone)
     steps = {

@@ -21,7 +21,7 @@ from records import Runs, records
 RECORDS = Path(__file__).resolve().parent
 ROOT = RECORDS.parents[1]
 MARKS = re.compile(
-    r"(<!-- (?P<table>[a-z ]+): written by (?:docs/)?study/tables.py -->\n).*?(<!-- end of (?P=table) -->)", re.S
+    r"(<!-- (?P<table>[a-z]+): written by (?:docs/)?study/tables\.py -->\n).*?(<!-- end of (?P=table) -->)", re.S
 )
 # What stands between the marks of each name, and the folder of its records.
 TABLES: dict[str, tuple[Callable[[Runs], Iterator[str]], Path]] = {

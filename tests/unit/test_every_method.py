@@ -39,24 +39,23 @@ OWN = SETTINGS | {
 TRAINED = [method for method in METHODS if method not in ("daformer", "adaptsegnet_multi", "minent_multi")]
 
 
-@dataclass
+def started(method: str, folder: Path, *overrides: str) -> Run:
+    return stage_run(folder, *SHORT, *OWN.get(method, ()), DOUBLE, *overrides, method=method)
+
+
+@dataclass(frozen=True)
 class Walked:
-    """A method's run in double precision, walked to its end without a break."""
+    """A method's run in double precision, walked to its end without a break; `stage` is its last."""
 
     method: str
     folder: Path
+    stage: str
 
     def last_again(self, folder: Path, *overrides: str) -> Run:
         """Return a run in which all but the last stage's training is done."""
         shutil.copytree(self.folder, folder)
         shutil.rmtree(folder / self.stage)
-        return stage_run(folder, *SHORT, *OWN.get(self.method, ()), DOUBLE, *overrides, method=self.method)
-
-    @property
-    def stage(self) -> str:
-        """The last stage."""
-        run = stage_run(self.folder, *SHORT, *OWN.get(self.method, ()), DOUBLE, method=self.method)
-        return [name for name, _ in stage_titles(run.config)][-1]
+        return started(self.method, folder, *overrides)
 
     @property
     def components(self) -> list[str]:
@@ -67,11 +66,10 @@ class Walked:
 
 @pytest.fixture(scope="module", params=TRAINED)
 def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walked]:
-    found = Walked(request.param, tmp_path_factory.mktemp(request.param) / "run")
-    run = stage_run(found.folder, *SHORT, *OWN.get(found.method, ()), DOUBLE, method=found.method)
+    run = started(request.param, tmp_path_factory.mktemp(request.param) / "run")
     run_pipeline(run)
-    yield found
-    shutil.rmtree(found.folder)
+    yield Walked(request.param, run.folder, stage_titles(run.config)[-1][0])
+    shutil.rmtree(run.folder)
 
 
 def test_stopped_it_goes_on_with_the_same_bits(walked: Walked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +97,7 @@ def test_micro_batches_of_two_are_two_of_one(walked: Walked, tmp_path: Path) -> 
 def test_in_half_precision_it_is_the_same_training(walked: Walked, tmp_path: Path) -> None:
     run = walked.last_again(tmp_path / "run", "engine.precision=bf16")
     run_pipeline(run)
-    exact = stage_run(walked.folder, *SHORT, *OWN.get(walked.method, ()), DOUBLE, method=walked.method)
+    exact = started(walked.method, walked.folder)
     first, half = (logged(one, walked.stage)[0]["losses"] for one in (exact, run))
     assert half == pytest.approx(first, rel=0.05, abs=1e-4)
     for component in walked.components:
