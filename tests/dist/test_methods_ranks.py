@@ -21,7 +21,10 @@ METHODS = {  # the components of each stage
     "crst_lrent": {"self_train": ("segmenter",), "self_train_3": ("segmenter",)},
     "intrada": {"adapt": ("segmenter", "discriminator"), "self_train": ("segmenter", "discriminator")},
 }
-OWN = {"intrada": ("pseudo_label.easy_rare=[building, car]",)}
+OWN = {
+    "intrada": ("pseudo_label.easy_rare=[building, car]",),
+    "fda_online": ("adapt.fda.beta=0.1",),  # the paper's window has no frequency in 40 pixels
+}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 

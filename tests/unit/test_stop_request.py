@@ -137,7 +137,8 @@ def test_a_stopped_run_exits_0_with_a_marker_and_a_finished_one_without(
         time.sleep(0.01)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert marker.read_text().splitlines()[0] == "SIGTERM"
+    # Not which came first: handlers of signals that wait together are called in the order of their numbers.
+    assert marker.read_text().splitlines()[0] in ("SIGTERM", "SIGUSR1")
 
     part = cirn_dist(*arguments, "--until", "adapt")
     assert part.returncode == 0, part.stderr
