@@ -66,10 +66,14 @@ class _Forgetting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 @contextlib.contextmanager
 def without_content() -> Iterator[None]:
     """Make every tensor one that has a shape and no content, and networks use the kernels that a GPU has."""
-    as_on_gpus = mock.patch.object(dilated, "worth_it", return_value=False)
+    as_on_gpus = mock.patch.object(dilated, "worth_it", _not)  # a Mock would keep the features it is asked about
     empty_timm = mock.patch.object(timm_backbones, "create", partial(_emptied, timm_backbones.create))
     with empty_timm, as_on_gpus, FakeTensorMode() as mode, torch.random.fork_rng(devices=[]), _Forgetting(mode):
         yield
+
+
+def _not(_: Tensor) -> bool:
+    return False
 
 
 def _emptied(create: Callable[..., Any], *given: Any, **named: Any) -> Any:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from cirn_dist.choices import BackboneName
 from cirn_dist.errors import CheckpointError, ConfigError
-from cirn_dist.models.dilated import use_dilated_depthwise
 from cirn_dist.models.downloads import fetch
+from cirn_dist.models.kernels import use_own_kernels
 from cirn_dist.models.resnet_caffe import resnet101_caffe
 from cirn_dist.models.timm_backbones import MULTIPLE, OWN, PREFIX, Levels
 from cirn_dist.models.tiny import Tiny
@@ -104,7 +104,7 @@ def build_backbone(
     if every_level:
         raise ConfigError(f"{name} gives one feature map", where="model.head", fix="take aspp, or a backbone timm:NAME")
     backbone = _tiny() if name == "tiny" else _mobilenet() if name == "mobilenet_v2" else _resnet(name)
-    use_dilated_depthwise(backbone)
+    use_own_kernels(backbone)
     if weights is not None:
         state = _read(name, fetch(name) if weights == "imagenet" else Path(weights))
         load_strictly(backbone, state, where=weights, ignore=BEYOND_FEATURES)
@@ -118,7 +118,7 @@ def _timms(name: str, weights: str | Path | None, *, every_level: bool, drop_pat
     backbone = Backbone(
         OrderedDict(levels=levels), levels.channels[-1], levels.strides[-1], _from_bytes(mean, std), channels, MULTIPLE
     )
-    use_dilated_depthwise(backbone)
+    use_own_kernels(backbone)
     if weights == "imagenet":
         fetch(name)  # says where they are published
     elif weights is not None:

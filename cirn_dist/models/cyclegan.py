@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cirn_dist.choices import Upsampling
 from cirn_dist.models.discriminators import initialise
+from cirn_dist.models.kernels import use_own_kernels
 from cirn_dist.models.norm import InstanceNorm2d
 from cirn_dist.models.padding import ReflectionPad2d, crop_to, pad_to
 from cirn_dist.precision import wide
@@ -54,6 +55,7 @@ class Generator(nn.Module):
         initialise(self)
         if residual_output:
             nn.init.zeros_(self.output.weight)
+        use_own_kernels(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the translated images: (N, 3, H, W) in [-1, 1] -> the same, float32, any size."""

@@ -30,6 +30,24 @@ class DilatedDepthwise(nn.Conv2d):
     def __init__(self, channels: int, dilation: int, *, bias: bool = True) -> None:
         super().__init__(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=bias)
 
+    @staticmethod
+    def fits(conv: nn.Conv2d) -> bool:
+        """Whether this can stand for a convolution."""
+        d = conv.dilation[0]
+        return (
+            d > 1
+            and conv.groups == conv.in_channels == conv.out_channels
+            and (conv.kernel_size, conv.stride, conv.dilation, conv.padding) == ((3, 3), (1, 1), (d, d), (d, d))
+            and conv.padding_mode == "zeros"
+        )
+
+    @classmethod
+    def like(cls, conv: nn.Conv2d) -> DilatedDepthwise:
+        """Return one with the parameters of a convolution that it fits."""
+        found = cls(len(conv.weight), conv.dilation[0], bias=conv.bias is not None)
+        found.weight, found.bias = conv.weight, conv.bias
+        return found
+
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, C, H, W)."""
         if not worth_it(x):
@@ -76,26 +94,6 @@ def _phases(x: Tensor, d: int) -> Tensor:
     height, width = rows.shape[1] // d, rows.shape[2] // d
     apart = rows.reshape(n, height, d, width, d * c).permute(2, 0, 1, 3, 4).reshape(d * n, height, width, d * c)
     return apart.permute(0, 3, 1, 2)
-
-
-def use_dilated_depthwise(net: nn.Module) -> None:
-    """Replace a network's dilated depthwise convolutions; they keep their parameters and their names."""
-    for parent in net.modules():
-        for name, conv in parent.named_children():
-            if type(conv) is nn.Conv2d and _fits(conv):
-                found = DilatedDepthwise(len(conv.weight), conv.dilation[0], bias=conv.bias is not None)
-                found.weight, found.bias = conv.weight, conv.bias
-                setattr(parent, name, found)
-
-
-def _fits(conv: nn.Conv2d) -> bool:
-    d = conv.dilation[0]
-    return (
-        d > 1
-        and conv.groups == conv.in_channels == conv.out_channels
-        and (conv.kernel_size, conv.stride, conv.dilation, conv.padding) == ((3, 3), (1, 1), (d, d), (d, d))
-        and conv.padding_mode == "zeros"
-    )
 
 
 def summed(features: Tensor, branches: Sequence[nn.Conv2d]) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.classifier import Classifier
-from cirn_dist.models.dilated import DilatedDepthwise, use_dilated_depthwise
+from cirn_dist.models.dilated import DilatedDepthwise
+from cirn_dist.models.kernels import use_own_kernels
 from cirn_dist.models.weights import load_strictly
 
 SIZES = st.integers(1, 11)
@@ -163,14 +164,14 @@ def test_bf16_is_as_close_as_bf16_can_be_and_finite() -> None:
 )
 def test_other_convolutions_stay(conv: nn.Conv2d) -> None:
     net = nn.Sequential(conv)
-    use_dilated_depthwise(net)
+    use_own_kernels(net)
     assert net[0] is conv
 
 
 def test_replaced_ones_keep_their_parameters() -> None:
     conv = nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4)
     net = nn.Sequential(conv)
-    use_dilated_depthwise(net)
+    use_own_kernels(net)
     assert isinstance(net[0], DilatedDepthwise)
     assert net[0].weight is conv.weight
     assert net[0].bias is conv.bias
