@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cirn_dist.models import dilated
 
 CHANNELS = 128  # below, and with fewer pixels, the transforms cost what the products save
-PIXELS = 1024
+PIXELS = 768
 
 _INPUT = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
           (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1))  # fmt: skip
@@ -80,7 +80,8 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, d: int, p: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.d, ctx.p = d, p
-        return _forward(x, weight, d, p)
+        kernels = _kernels(weight, _twice(_KERNEL, x.dtype))
+        return _products(x, kernels.transpose(1, 2), d, p)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -88,22 +89,29 @@ class _Convolution(torch.autograd.Function):
         d, p = ctx.d, ctx.p
         of_x = of_weight = None
         if ctx.needs_input_grad[0]:
-            of_x = _forward(gradient, weight.flip(2, 3).transpose(0, 1), d, 2 * d - p)
+            turned = _kernels(weight, _twice(_KERNEL, x.dtype).flip(1))
+            of_x = _products(gradient, turned, d, 2 * d - p)
         if ctx.needs_input_grad[1]:
             tiles = _tiles(len(x), *x.shape[2:], d, p)
             before = _transformed(_pixels(x), tiles.taken, _twice(_INPUT, x.dtype))
             after = _transformed(_pixels(gradient), tiles.given, _twice(_OUTPUT, x.dtype).T)
-            products = torch.bmm(before.transpose(1, 2), after)  # (36, C, K)
+            products = torch.bmm(after.transpose(1, 2), before)  # (36, K, C)
             grid = _twice(_KERNEL, x.dtype).T @ products.flatten(1)
-            of_weight = grid.view(3, 3, *products.shape[1:]).permute(3, 2, 0, 1)
+            of_weight = grid.view(3, 3, *products.shape[1:]).permute(2, 3, 0, 1)
         return of_x, of_weight, None, None
 
 
-def _forward(x: Tensor, weight: Tensor, d: int, p: int) -> Tensor:
-    n, _, h, w = x.shape
+def _kernels(weight: Tensor, matrix: Tensor) -> Tensor:
+    """Return G g G' of every kernel, `matrix` being G twice: (K, C, 3, 3) -> (36, K, C)."""
     k, c = weight.shape[:2]
+    return (matrix @ weight.permute(2, 3, 0, 1).reshape(9, k * c)).view(36, k, c)
+
+
+def _products(x: Tensor, kernels: Tensor, d: int, p: int) -> Tensor:
+    """Convolve (N, C, H, W) by kernels that are transformed, (36, C, K)."""
+    n, _, h, w = x.shape
+    k = kernels.shape[2]
     tiles = _tiles(n, h, w, d, p)
-    kernels = (_twice(_KERNEL, x.dtype) @ weight.permute(2, 3, 1, 0).reshape(9, c * k)).view(36, c, k)
     products = torch.bmm(_transformed(_pixels(x), tiles.taken, _twice(_INPUT, x.dtype)), kernels)  # (36, tiles, K)
     found = (_twice(_OUTPUT, x.dtype) @ products.flatten(1)).view(-1, k)  # (16 tiles, K)
     return found.index_select(0, tiles.back).view(n, h + 2 * p - 2 * d, w + 2 * p - 2 * d, k).permute(0, 3, 1, 2)
