@@ -33,7 +33,7 @@ class PortableSyncBatchNorm(nn.BatchNorm2d):
         moments = _SumOverRanks.apply(_moments(x))
         values = wide(x)
         mean, variance = (statistic.to(values.dtype) for statistic in _statistics(moments))
-        self._update_running(mean.detach(), variance.detach(), moments[-1])
+        self._update_running(*(each.detach() for each in (mean, variance, moments[-1])))
         scale = torch.rsqrt(variance + self.eps) * (1.0 if self.weight is None else self.weight)
         shift = (0.0 if self.bias is None else self.bias) - mean * scale
         normalised = values * scale[:, None, None] + shift[:, None, None]

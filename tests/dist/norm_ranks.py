@@ -54,6 +54,7 @@ def check_training_step(momentum: float | None) -> None:
             torch.testing.assert_close(total, p.grad, rtol=1e-9, atol=1e-9)
     for p, q in zip(whole.buffers(), ours.buffers(), strict=True):
         torch.testing.assert_close(q, p, rtol=1e-9, atol=1e-9)
+        assert not q.requires_grad, "a statistic that kept the graph of every step it has seen"
 
 
 def check_average() -> None:
