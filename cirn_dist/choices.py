@@ -18,6 +18,7 @@ Precision = Literal["fp32", "bf16", "fp16", "fp64"]
 AskedPrecision = Literal["auto", Precision]
 RenderPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 Backend = Literal["ddp", "exact", "deepspeed"]
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]  # torch.compile's
 TrackerName = Literal["tensorboard", "wandb"]
 LrScaling = Literal["auto", "none", "sqrt", "linear"]
 

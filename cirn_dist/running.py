@@ -94,6 +94,7 @@ def beginning(config: Config, out: Path, deadline: float | None) -> Iterator[tup
                 zero_stage=engine.zero_stage,
                 deterministic=engine.deterministic,
                 tf32=engine.tf32,
+                compile_mode=engine.compile,
                 time_reductions=engine.time_reductions,
             ),
             stop,

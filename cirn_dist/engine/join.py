@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from cirn_dist.choices import AskedPrecision, Backend
+from cirn_dist.choices import AskedPrecision, Backend, CompileMode
 from cirn_dist.engine.arithmetic import choose_kernels, keep_host_memory
 from cirn_dist.engine.runtime import START_TIMEOUT, Runtime
 from cirn_dist.engine.tasks import assert_ranks, ranks_of_tasks
@@ -28,6 +28,7 @@ def join(
     zero_stage: int = 1,
     deterministic: bool = False,
     tf32: bool = False,
+    compile_mode: CompileMode | None = None,
     time_reductions: bool = False,
 ) -> Runtime:
     """Meet the other ranks, under `accelerate launch`, torchrun, srun, mpirun or as one plain process.
@@ -65,6 +66,7 @@ def join(
         backend=backend,
         zero_stage=zero_stage,
         deterministic=deterministic,
+        compile_mode=compile_mode,
         folder=folder,
         start_timeout=start_timeout,
         time_reductions=time_reductions,

@@ -16,21 +16,32 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cirn_dist.checkpoint.state import load_optimizer, optimizer_tensors
+from cirn_dist.choices import CompileMode
 from cirn_dist.engine.runtime import Runtime
 
 Networks = Mapping[str, nn.Module]
 
 
 class Group(nn.Module):
-    """Several networks behind one forward, so that one wrapper reduces all their gradients together."""
+    """Several networks behind one forward, so that one wrapper reduces all their gradients together.
 
-    def __init__(self, networks: Networks) -> None:
+    Args:
+        compile_mode: torch.compile's, for calls that come through here; whoever else has a network calls it as it is.
+    """
+
+    def __init__(self, networks: Networks, compile_mode: CompileMode | None = None) -> None:
         super().__init__()
         self.networks = nn.ModuleDict(networks)
+        # Not a module's attribute: its parameters have one name each.
+        self._called: dict[str, Callable[..., Any]] = dict(networks)
+        if compile_mode is not None:
+            self._called = {
+                name: torch.compile(net, mode=compile_mode, dynamic=False) for name, net in networks.items()
+            }
 
     def forward(self, name: str, *inputs: Any) -> Any:
         """Call the network of that name."""
-        return self.networks[name](*inputs)
+        return self._called[name](*inputs)
 
 
 class Player(ABC):
@@ -138,7 +149,7 @@ class DdpPlayer(Player):
         *,
         clip_norm: float | None = None,
     ) -> None:
-        group = Group(networks).to(memory_format=self.memory_format)
+        group = Group(networks, runtime.compile_mode).to(memory_format=self.memory_format)
         group = group.to(device=runtime.device, dtype=runtime.dtype)
         super().__init__(name, networks, optimizer(), schedule, clip_norm=clip_norm)
         self.module = self.wrap(group, runtime)

@@ -17,7 +17,7 @@ from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cirn_dist.choices import Backend, Precision
+from cirn_dist.choices import Backend, CompileMode, Precision
 from cirn_dist.engine.collect import assert_no_tensors, tensors_on_main
 from cirn_dist.engine.reductions import all_reduce, in_rank_order
 from cirn_dist.engine.traffic import Traffic
@@ -48,6 +48,7 @@ class Runtime:
         backend: who sums gradients over ranks, for all players.
         zero_stage: DeepSpeed's, where it is the backend.
         deterministic: whether the same step has the same bits each time.
+        compile_mode: torch.compile's, for the networks that are trained; None leaves them as they are.
         folder: the run's; traces of a hang are written in its `hang/`.
         start_timeout: seconds a collective may take while the ranks start.
         time_reductions: whether `traffic` measures what the gradients' all-reduces cost.
@@ -63,12 +64,14 @@ class Runtime:
         backend: Backend = "ddp",
         zero_stage: int = 1,
         deterministic: bool = False,
+        compile_mode: CompileMode | None = None,
         folder: Path | None = None,
         start_timeout: float = START_TIMEOUT,
         time_reductions: bool = False,
     ) -> None:
         self.device, self.precision, self.rank, self.world = device, precision, rank, world
         self.backend, self.zero_stage, self.deterministic = backend, zero_stage, deterministic
+        self.compile_mode = compile_mode
         self.dtype = torch.float64 if precision == "fp64" else torch.float32
         # Two numbers have one sum; of more, the order decides the last digit.
         self.ordered = world > 2 and (deterministic or device.type == "cpu")
@@ -111,6 +114,8 @@ class Runtime:
         """
         while self.engines:
             self.engines.pop().destroy()
+        if self.compile_mode is not None:  # it compiles a function a few times only, networks of past stages included
+            torch.compiler.reset()
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -15,11 +15,14 @@ from torch.utils._pytree import tree_leaves
 from cirn_dist.measure.rehearsal import LOSSES, Work
 
 
-def phases(work: Work) -> dict[str, float]:
+def phases(work: Work, *, compiled: bool = False) -> dict[str, float]:
     """Return the seconds of one step by what it was doing, in the order it first did it; they sum to the whole.
 
     A network's backward begins when a gradient reaches its output. On a GPU every event waits for the device, so the
     whole takes longer than a step that is not watched.
+
+    Args:
+        compiled: the networks are, and will be once more for being watched, in a step that is not counted.
     """
     networks = {name: net for player in work.players for name, net in player.networks.items()}
     known = {id(net) for net in networks.values()}
@@ -27,6 +30,9 @@ def phases(work: Work) -> dict[str, float]:
     networks |= {"frozen network" + (f" {i}" if i else ""): net for i, net in enumerate(frozen)}
     clock = _Clock(cuda=any(p.is_cuda for net in networks.values() for p in net.parameters()))
     with _watched(networks, clock):
+        if compiled:
+            work.step()
+            clock.spent.clear()
         clock.start(LOSSES)
         work.step(clock.begin)
         clock.begin("end")

@@ -93,7 +93,14 @@ def rehearsals(
     config = _without_parents(settled(config))
     precision = "bf16" if precision == "fp16" and device == "cpu" else precision
     backend = "ddp" if config.engine.backend == "deepspeed" else config.engine.backend  # it needs a process group
-    runtime = Runtime(torch.device(device), precision, backend=backend, deterministic=config.engine.deterministic)
+    engine = config.engine
+    runtime = Runtime(
+        torch.device(device),
+        precision,
+        backend=backend,
+        deterministic=engine.deterministic,
+        compile_mode=engine.compile if drawn else None,  # what has no content is counted, not run
+    )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         run = Run(config, folder / "run", runtime, Progress([], quiet=True), StopRequest(folder / "STOP"))

@@ -103,7 +103,7 @@ def bench_step(
             mine.append((given.name, given.step))
         ours, *theirs = _in_turn(mine, steps, device)
         flop = counted(work.step)
-        spent = phases(work)
+        spent = phases(work, compiled=config.engine.compile is not None)
         began = time.perf_counter()
         work.read()
         spent["reading, in one process"] = time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""Half precisions follow float32, and the GPU follows the CPU."""
+"""Half precisions follow float32, the GPU follows the CPU, and compiled networks those that are not."""
 
 from __future__ import annotations
 
@@ -62,3 +62,27 @@ def test_the_gpu_computes_what_the_cpu_computes(stage: str, mini: Path, tmp_path
     worst = float(np.max(np.abs(here - there)) / there.mean())
     figures.put("first ten losses, GPU over CPU", **{stage: worst})
     assert worst < 1e-3
+
+
+@pytest.mark.parametrize("mode", ["default"] if REHEARSAL else ["default", "reduce-overhead"])
+@pytest.mark.parametrize("stage", ["source"] if REHEARSAL else STAGES)
+def test_compiled_networks_compute_the_same(
+    stage: str, mode: str, mini: Path, tmp_path: Path, figures: Figures
+) -> None:
+    """In float32; and what a step of the paper's size takes, plain and compiled."""
+    plain, compiled = (
+        losses(tmp_path / name, mini, stage, "engine.precision=fp32", f"engine.compile={chosen}")[:10]
+        for name, chosen in (("plain", "null"), ("compiled", mode))
+    )
+    worst = float(np.max(np.abs(compiled - plain)) / plain.mean())
+    figures.put(f"first ten losses, compiled ({mode}) over plain", **{stage: worst})
+    assert worst < 1e-3
+    if not REHEARSAL:
+        figures.put(f"seconds of a step, bf16, {mode}", **{stage: [seconds(stage, one) for one in ("null", mode)]})
+
+
+def seconds(stage: str, mode: str) -> float:
+    """Return what a step of a stage takes at the paper's size."""
+    words = ["bench", "step", stage, "--precision", "bf16", "--json", "/dev/stdout", f"engine.compile={mode}"]
+    done = subprocess.run([sys.executable, "-m", "cirn_dist", *words], capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout[done.stdout.index("{") :])["ours"]["wall"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from cirn_dist.choices import AskedPrecision, Backend, LrScaling, TrackerName
+from cirn_dist.choices import AskedPrecision, Backend, CompileMode, LrScaling, TrackerName
 from cirn_dist.config.groups.marks import Iterations, NotBinding
 from cirn_dist.config.section import Section
 
@@ -33,6 +33,10 @@ class Engine(Section):
         False,
         description="on GPUs since A100, of fp32 alone: convolutions round what they multiply to 10 bits, and are fast",
     )
+    compile: NotBinding[CompileMode | None] = Field(
+        None,
+        description="torch.compile's mode for networks in training, with ddp; reduce-overhead replays CUDA graphs",
+    )
     lr_scaling: LrScaling = "auto"
     lr_warmup: float = Field(
         0.05, ge=0, le=1, description="share of a stage in which a scaled rate grows from batch 1's; no effect unscaled"
@@ -56,6 +60,12 @@ class Engine(Section):
     check_replicas_every: NotBinding[Iterations] = Field(
         1000, ge=0, description="images between comparisons over ranks; 0: never"
     )
+
+    @model_validator(mode="after")
+    def _compiled_by_ddp_alone(self) -> Engine:
+        if self.compile is not None and self.backend != "ddp":
+            raise ValueError(f"compile is for backend ddp: set it to null, or change backend {self.backend}")
+        return self
 
     @field_validator("zero_stage", mode="before")
     @classmethod
