@@ -65,6 +65,14 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the mini run's configuration without controls."""
+    path = tmp_path_factory.mktemp("short") / "short.yaml"
+    path.write_text(yaml.safe_dump(MINI | {"controls": False}), encoding="utf-8")
+    return path
+
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 DOUBLE = "engine.precision=fp64"
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")

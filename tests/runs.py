@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import time
@@ -18,6 +19,12 @@ COMPONENTS = {
     "adapt": ["segmenter", "discriminator"],
     "self_train": ["segmenter"],
 }
+
+
+def content(run: Path) -> dict[str, str]:
+    """Return the hash of every file of a folder."""
+    files = [path for path in sorted(run.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def weights(run: Path, stages: tuple[str, ...] = TRAINED) -> dict[str, str]:

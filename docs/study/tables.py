@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import chain
 import one_budget
+import one_seed
 from records import Runs, records
 
 RECORDS = Path(__file__).resolve().parent
@@ -27,6 +28,8 @@ MARKS = re.compile(
 TABLES: dict[str, tuple[Callable[[Runs], Iterator[str]], Path]] = {
     "scores": (chain.scores, RECORDS),
     "classes": (chain.classes, RECORDS),
+    "shorter": (chain.scores, RECORDS / "shorter"),
+    "trials": (one_seed.scores, RECORDS / "parameters"),
     "methods": (one_budget.scores, RECORDS / "methods"),
 }
 PAGES = (ROOT / "README.md", ROOT / "docs/methods.md")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -11,21 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import MINI
 from forks import Fault, Outcome, Starts
+from runs import content
 
 from cirn_dist.checkpoint.store import Store
 from cirn_dist.paper.tables import Run
 
 STAGES = ("source", "translate", "render", "cir", "adapt", "pseudo_label", "self_train")
-
-
-@pytest.fixture(scope="module")
-def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the configuration of a chain without controls."""
-    path = tmp_path_factory.mktemp("short") / "short.yaml"
-    path.write_text(yaml.safe_dump(MINI | {"controls": False}), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +31,6 @@ def finished(short: Path, starts: Starts, tmp_path_factory: pytest.TempPathFacto
 def copy(finished: Path, tmp_path: Path) -> Path:
     shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"
-
-
-def content(run: Path) -> dict[str, str]:
-    """Return the hash of every file of a folder."""
-    files = [path for path in sorted(run.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def read(path: Path) -> Any:
@@ -320,71 +305,3 @@ def test_a_record_that_could_not_be_written_costs_nothing_else(
     assert made["settings"]["source.lr"] == 0.001
     assert max(start["last"] for start in made["starts"]) == 12
     assert not list((tmp_path / "run").rglob("*.partial"))
-
-
-# What is found before anything was written, in the middle of looking at the data, and after the domains were packed.
-WRONG = {
-    "engine": ("engine.ranks=2",),
-    "space": ("data.label_space=cityscapes91",),
-    "folder": ("data.source.recipe=camvid", "data.source.raw=nowhere", "data.source.options={}"),
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG)
-def test_a_refused_start_leaves_nothing(wrong: str, short: Path, starts: Starts, tmp_path: Path) -> None:
-    done = starts("run", short, "--out", tmp_path / "run", *WRONG[wrong])
-    assert done.code in (1, 2), done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_start_refused_after_packing_keeps_that_alone(short: Path, starts: Starts, tmp_path: Path) -> None:
-    run, weights = tmp_path / "run", tmp_path / "other.safetensors"
-    weights.write_bytes(b"no weights")
-    done = starts("run", short, "--out", run, f"model.segmenter={weights}")
-    assert done.code in (1, 2), done.stderr
-    assert not run.exists() or {path.name for path in run.iterdir()} == {"data"}
-    assert starts("run", short, "--out", run, "--until", "source").code == 0, "another configuration, nothing to allow"
-
-
-def test_a_refused_start_leaves_a_folder_as_it_found_it(short: Path, starts: Starts, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "notes.txt").write_text("mine")
-    raw, options = "data.target.raw=nowhere", ("data.target.score_split=null", "data.target.options={}")
-    done = starts("run", short, "--out", run, "data.target.recipe=camvid", *options, raw)
-    assert done.code == 1, done.stderr
-    left = {str(path.relative_to(run)).split("/")[0] for path in run.rglob("*") if path.is_file()}
-    assert left <= {"notes.txt", "data"}
-    assert "notes.txt" in left
-
-
-def test_until_something_is_trained_a_folder_takes_another_configuration(
-    short: Path, starts: Starts, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    fault = Fault(r"mkdir source/checkpoints")
-    assert starts("run", short, "--out", run, run=run, fault=fault).code == -9
-    assert not list(run.glob("*/checkpoints/step-*"))
-    packed = content(run / "data")
-    done = starts("run", short, "--out", run, "source.lr=0.0005", "seed=4", "--until", "source")
-    assert done.code == 0, done.stderr
-    assert content(run / "data") == packed, "what was packed still fits"
-    made = read(run / "source/made.json")
-    assert (made["settings"]["source.lr"], made["settings"]["seed"]) == (0.0005, 4)
-    assert [start["first"] for start in made["starts"]] == [0], "the start with other settings made nothing of it"
-    assert not (run / "changes.jsonl").exists()
-    assert yaml.safe_load((run / "config.yaml").read_text("utf-8"))["seed"] == 4
-    assert read(run / "results.json")["seed"] == 4
-
-
-def test_what_was_packed_otherwise_is_not_used(short: Path, starts: Starts, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    assert starts("run", short, "--out", run, "--until", "data").code == 0
-    other = ("data.source.size=[56,40]", "data.source.options.count=6")
-    done = starts("run", short, "--out", run, "--until", "data", *other)
-    assert done.code == 1
-    assert "packed with other options" in done.stderr
-    assert str(run / "data/source") in done.stderr
-    shutil.rmtree(run / "data/source")
-    assert starts("run", short, "--out", run, "--until", "data", *other).code == 0

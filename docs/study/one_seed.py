@@ -1,0 +1,30 @@
+"""What was tried on one seed at 240x180: the paper's parameters of stage 2, longer stages, a longer CycleGAN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from records import Runs, line, scored
+
+PLAIN = "streets_camvid_240"
+TRIALS: tuple[tuple[str, str, str], ...] = (
+    (PLAIN, "source", "source only"),
+    (PLAIN, "cir", "CIR"),
+    ("cyclegan_4800", "cir", "CIR, CycleGAN trained on 4,800 images, not 480"),
+    (PLAIN, "adapt", "CIR + ASS, 800 images; K = 2, lambda_cos 40, epsilon 0.4, the paper's"),
+    *((f"k{k}", "adapt", f"K = {k}") for k in (0, 1, 3, 4)),
+    *((f"lambda_cos{value}", "adapt", f"lambda_cos {value}") for value in (1, 10, 80)),
+    *((f"epsilon{value}", "adapt", f"epsilon {value}") for value in ("0.1", "1.0")),
+    ("longer", "adapt", "CIR + ASS, 3,200 images"),
+    (PLAIN, "self_train", "CIR + ASS + ST, 800 images each"),
+    ("longer", "self_train", "CIR + ASS + ST, 3,200 images each"),
+)
+
+
+def scores(runs: Runs) -> Iterator[str]:
+    """Yield the scores of what was tried, in the order of the stages."""
+    yield "| seed 100 | mIoU | with AdaBN | control, trained as long |"
+    yield "|---|---|---|---|"
+    for experiment, stage, title in TRIALS:
+        if cells := scored(runs, experiment, stage):
+            yield line([title, *cells])
