@@ -95,8 +95,9 @@ def test_only_training_in_float32_on_many_pixels_goes_this_way() -> None:
     net = Winograd(CHANNELS, CHANNELS, 3, padding=1)
     x = noise(1, CHANNELS, 32, 32, dtype=torch.float32)
     assert used(net, x)
-    assert used(net, x[:, :, :12].expand(2, -1, -1, -1))
+    assert used(net, x[:, :, :24])
     assert not used(net, x[:, :, :23])
+    assert not used(net, x[:, :, :23].expand(2, -1, -1, -1)), "an image's kernel is its own, whatever it is beside"
     with torch.no_grad():
         assert not used(net, x)
     with torch.autocast("cpu", torch.bfloat16):
