@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from records import Runs, interval, line, rows, scored, values
 
@@ -38,6 +38,13 @@ GAINS: tuple[tuple[str, tuple[str, str, str], tuple[str, str, str]], ...] = (
     ("the whole chain over source only", (CHAIN, "self_train", "miou"), (CHAIN, "source", "miou")),
     ("the whole chain over source only with AdaBN", (CHAIN, "self_train", "miou"), (CHAIN, "source", "adabn")),
 )
+GAP = (
+    (CHAIN, "source", "adabn", "AdaBN on the source network"),
+    (CHAIN, "cir", "miou", "CIR"),
+    (CHAIN, "adapt", "miou", "CIR + ASS"),
+    (CHAIN, "self_train", "miou", "CIR + ASS + ST"),
+    (CHAIN, "self_train", "adabn", "CIR + ASS + ST with AdaBN"),
+)
 
 
 def scores(runs: Runs) -> Iterator[str]:
@@ -58,6 +65,37 @@ def scores(runs: Runs) -> Iterator[str]:
             around = DASH if half is None else f"{gain - half:+.1f} to {gain + half:+.1f}"
             gained = sum(difference > 0 for difference in differences)
             yield line([what, f"{gain:+.1f}", around, f"{gained} of {len(differences)}"])
+
+
+FENCE = "fence"  # of val, whose drive the supervised network has seen: it alone knows this one
+
+
+def gap(runs: Runs) -> Iterator[str]:
+    """Yield how far each row goes from the source network to the supervised one, of the means over seeds."""
+    names = next(iter(runs.values())).classes
+    ways = {"all classes": names, f"the {len(names) - 1} but {FENCE}": [name for name in names if name != FENCE]}
+    yield line(["of the gap to the supervised network, closed by", *ways])
+    yield f"|---|{'---|' * len(ways)}"
+    for experiment, stage, kind, title in GAP:
+        cells = []
+        for kept in ways.values():
+            of = [names.index(name) for name in kept]
+            low, high, reached = (
+                _over_classes(runs, *which, of)
+                for which in ((CHAIN, "source", "miou"), (BOUND, "source", "miou"), (experiment, stage, kind))
+            )
+            if low is None or high is None or reached is None:
+                return
+            cells.append(f"{100 * (reached - low) / (high - low):.0f} % of {high - low:.1f} points")
+        yield line([title, *cells])
+
+
+def _over_classes(runs: Runs, experiment: str, stage: str, kind: str, of: Sequence[int]) -> float | None:
+    """Return the mean IoU of some classes, in points, over seeds; None where there is none."""
+    found = rows(runs, experiment, stage).values()
+    scores = [row if kind == "miou" else row.adabn for row in found]
+    every = [100 * sum(one.iou[at] or 0.0 for at in of) / len(of) for one in scores if one is not None]
+    return sum(every) / len(every) if every else None
 
 
 def classes(runs: Runs) -> Iterator[str]:

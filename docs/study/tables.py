@@ -27,6 +27,7 @@ MARKS = re.compile(
 # What stands between the marks of each name, and the folder of its records.
 TABLES: dict[str, tuple[Callable[[Runs], Iterator[str]], Path]] = {
     "scores": (chain.scores, RECORDS),
+    "gap": (chain.gap, RECORDS),
     "classes": (chain.classes, RECORDS),
     "shorter": (chain.scores, RECORDS / "shorter"),
     "trials": (one_seed.scores, RECORDS / "parameters"),

@@ -64,6 +64,28 @@ def test_a_seed_that_one_row_lacks_is_not_compared(tables: ModuleType, tmp_path:
     assert "| CIR over source only | +2.0 | – | 1 of 1 |" in tables.chain.scores(tables.records(tmp_path))
 
 
+def test_how_much_of_the_gap_is_closed_with_the_class_that_one_network_has_seen_and_without(
+    tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = {
+        "source": (0.2, 0.2),
+        "self_train": (0.3, 0.2),
+        "supervised": (0.4, 0.9),
+    }  # of all classes but fence, of fence
+    record(tmp_path, "streets_camvid_240", 0, {"source": (0, None), "self_train": (0, None)})
+    record(tmp_path, "streets_camvid_240-supervised", 0, {"source": (0, None)})
+    for file in tmp_path.iterdir():
+        content = json.loads(file.read_text(encoding="utf-8"))
+        for row in content["rows"]:
+            others, fence = of["supervised" if "supervised" in file.name else row["stage"]]
+            row["iou"] = [fence if name == "fence" else others for name in content["classes"]]
+        file.write_text(json.dumps(content), encoding="utf-8")
+    monkeypatch.setattr(tables.chain, "GAP", (("streets_camvid_240", "self_train", "miou", "chain"),))
+    lines = list(tables.chain.gap(tables.records(tmp_path)))
+    # 20 to (10 * 40 + 90) / 11 = 44.5, (10 * 30 + 20) / 11 = 29.1 between: 9.09 of 24.5; without fence 10 of 20.
+    assert lines[-1] == "| chain | 37 % of 24.5 points | 50 % of 20.0 points |"
+
+
 def test_the_pages_say_what_the_records_say(tables: ModuleType) -> None:
     there = []
     for page in tables.PAGES:

@@ -104,8 +104,8 @@ def not_worth_it(_: torch.Tensor) -> bool:
 )
 def test_the_count_is_what_the_allocator_gives_out(stage: str, backbone: str, tmp_path: Path) -> None:
     config = settings(
-        tmp_path, f"model.backbone={backbone}", "translate.ngf=8", "translate.augment.crop=[96,96]", "data.source.size=[128,96]",
-        "adapt.augment.crop=[128,96]", "source.augment.crop=[128,96]",
+        tmp_path, "translate.ngf=8", "translate.augment.crop=[96,96]", "data.source.size=[128,96]",
+        f"model.backbone={backbone}", "adapt.augment.crop=[128,96]", "source.augment.crop=[128,96]",
         "self_train.augment.crop=[128,96]", "data.target.size=[128,96]", "translate.upsampling=transposed",
     )  # fmt: skip
     (counted,) = footprints(config, "fp32", only=[stage])
