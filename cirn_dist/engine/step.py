@@ -78,8 +78,8 @@ def train_step(
         passes: a micro-batch's passes, in the order of `turns`.
         stop: whether this rank was asked to stop, asked after the last pass; what all ranks agreed is in the result.
     """
-    if runtime.compile_mode == "reduce-overhead":
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # what a graph returned in the last step may be written over
+    if runtime.compile_mode == "reduce-overhead":  # what a graph returned in the last step may be written over
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
     sums = accumulate(players, turns, passes, micro_batches, iteration, runtime)
     bad = [_not_finite(player.gradient_norm(), sums.spent[name]) for name, player in players.items()]
     stop_flag = torch.full((), float(stop()), device=runtime.device)

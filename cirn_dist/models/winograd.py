@@ -53,9 +53,10 @@ class Winograd(nn.Conv2d):
     def like(cls, conv: nn.Conv2d) -> Winograd:
         """Return one with the parameters of a convolution that it fits."""
         d, p = conv.dilation[0], int(conv.padding[0])
+        # On meta nothing is drawn: what is drawn after it, a head's weights say, stays what it was.
         found = cls(
             conv.in_channels, conv.out_channels, 3, padding=p, dilation=d, bias=conv.bias is not None, device="meta"
-        )  # draws nothing, so that what is drawn after stays what it was
+        )
         found.weight, found.bias = conv.weight, conv.bias
         return found
 
