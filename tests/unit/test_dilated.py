@@ -100,18 +100,6 @@ def test_without_gradients_the_bits_are_torchs() -> None:
         assert torch.equal(classifier(x), one)
 
 
-def test_a_frozen_weight_or_input_gets_no_gradient() -> None:
-    conv = DilatedDepthwise(4, 2, bias=False)
-    x = noise(1, 4, 6, 6).float()
-    conv(x).sum().backward()
-    assert x.grad is None
-    assert conv.weight.grad is not None
-    conv.requires_grad_(requires_grad=False)
-    y = x.clone().requires_grad_()
-    conv(y).sum().backward()
-    assert y.grad is not None
-
-
 def test_mobilenets_gradients_are_those_of_torchs_own_convolutions() -> None:
     torch.manual_seed(0)
     ours = build_backbone("mobilenet_v2").double().eval()
