@@ -22,6 +22,7 @@ from cirn_dist.paper.sweep import Point, short
 from cirn_dist.paper.tables import Run, headline
 from cirn_dist.rundir.overrides import overrides
 from cirn_dist.rundir.settings import CONFIG
+from cirn_dist.rundir.spared import Work, work_of
 
 K, CIR = "model.acm.k", "with_cir"
 
@@ -61,13 +62,14 @@ class Cell(_Record):
 
 
 class Collected(_Record):
-    """A sweep's points, and the cells of its tables in the sweep's order."""
+    """A sweep's points, the cells of its tables in the sweep's order, and the work of all."""
 
     sweep: str
     keys: tuple[str, ...]
     points: tuple[Progress, ...]
     by_setting: tuple[Cell, ...]
     by_row: tuple[Cell, ...]
+    work: Work
 
     def __rich__(self) -> RenderableType:
         parts: list[RenderableType] = [_progress(self.points), Text()]
@@ -78,7 +80,7 @@ class Collected(_Record):
         for base in dict.fromkeys(cell.base for cell in self.by_row):
             cells = [cell for cell in self.by_row if cell.base == base]
             parts += [_by_row(f"Table 4, {base}: mIoU by what is in, %", by if len(self.keys) == 1 else "", cells)]
-        return Group(*parts)
+        return Group(*parts, Text(), Text(str(self.work)))
 
 
 def collect(name: str, points: Sequence[Point], tasks: Mapping[str, Task | None], folder: Path) -> Collected:
@@ -118,6 +120,7 @@ def collect(name: str, points: Sequence[Point], tasks: Mapping[str, Task | None]
             for base in bases
             for setting in settings
         ),
+        work=work_of(folder / point.name for point in points),
     )
 
 

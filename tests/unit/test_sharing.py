@@ -190,6 +190,11 @@ def test_a_sweep_shares_by_itself(mini: Path, cirn_dist: Command, tmp_path: Path
         assert done.returncode == 0, done.stderr
     assert taken(tmp_path / "out/mini-epsilon0.4-seed0") == {"source"}
     assert not (tmp_path / "out/mini-epsilon0.4-seed0/data/source").exists(), "packed once"
+    done = cirn_dist("sweep", "collect", sweep, "--out", tmp_path / "out", "--json", tmp_path / "work.json")
+    assert done.returncode == 0, done.stderr
+    work = json.loads((tmp_path / "work.json").read_text())["work"]
+    assert (work["stages"], work["taken"]) == (4, 1), "the source of two points, and stage 2 of each"
+    assert 0 < work["spared"] < work["hours"]
     done = cirn_dist("sweep", "run", sweep, 1, "share=null", "--out", tmp_path / "apart")
     assert done.returncode == 0, done.stderr
     assert not taken(tmp_path / "apart/mini-epsilon0.4-seed0")
