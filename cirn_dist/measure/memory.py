@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-from cirn_dist.models import dilated, timm_backbones
+from cirn_dist.models import on_cpu, timm_backbones
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -66,7 +66,7 @@ class _Forgetting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 @contextlib.contextmanager
 def without_content() -> Iterator[None]:
     """Make every tensor one that has a shape and no content, and networks use the kernels that a GPU has."""
-    as_on_gpus = mock.patch.object(dilated, "worth_it", _not)  # a Mock would keep the features it is asked about
+    as_on_gpus = mock.patch.object(on_cpu, "worth_it", _not)  # a Mock would keep the features it is asked about
     empty_timm = mock.patch.object(timm_backbones, "create", partial(_emptied, timm_backbones.create))
     with empty_timm, as_on_gpus, FakeTensorMode() as mode, torch.random.fork_rng(devices=[]), _Forgetting(mode):
         yield

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from cirn_dist.models import dilated
+from cirn_dist.models import dilated, on_cpu
 
 
 class Classifier(nn.Module):
@@ -36,7 +36,7 @@ class Classifier(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits: (N, C, h, w) -> (N, num_classes, h, w)."""
-        if dilated.worth_it(features) and all(branch.kernel_size == (3, 3) for branch in self.branches):
+        if on_cpu.worth_it(features) and all(branch.kernel_size == (3, 3) for branch in self.branches):
             return dilated.summed(features, list(self.branches))  # type: ignore[arg-type]
         first, *rest = self.branches
         logits: Tensor = first(features)

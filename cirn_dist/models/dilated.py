@@ -16,12 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
+from cirn_dist.models import on_cpu
 from cirn_dist.precision import wide
-
-
-def worth_it(x: Tensor) -> bool:
-    """Whether these features are on a CPU, and gradients flow."""
-    return x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 class DilatedDepthwise(nn.Conv2d):
@@ -50,7 +46,7 @@ class DilatedDepthwise(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, C, H, W)."""
-        if not worth_it(x):
+        if not on_cpu.worth_it(x):
             return super().forward(x)
         weight = self.weight
         if torch.is_autocast_enabled("cpu"):
@@ -102,9 +98,9 @@ def summed(features: Tensor, branches: Sequence[nn.Conv2d]) -> Tensor:
     One matrix product gives what every pixel contributes through each of the 9 taps of each branch; the taps are then
     added up where they belong. It pays where k is far below C, as in a classifier.
     """
-    n, c, h, w = features.shape
+    n, _, h, w = features.shape
     turned = [branch.weight.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2) for branch in branches]  # (k 9, C) each
-    taps = F.linear(features.permute(0, 2, 3, 1).reshape(n * h * w, c), torch.cat(turned))
+    taps = _mixed(features, torch.cat(turned))
     parts = wide(taps).view(n, h * w, len(branches), -1).permute(2, 0, 3, 1)  # (branches, N, k 9, h w)
     found = [
         F.fold(part, (h, w), kernel_size=3, dilation=branch.dilation, padding=branch.dilation)
@@ -115,3 +111,10 @@ def summed(features: Tensor, branches: Sequence[nn.Conv2d]) -> Tensor:
         if branch.bias is not None:
             logits = logits + branch.bias[:, None, None]
     return logits.to(taps.dtype)
+
+
+def _mixed(features: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply every pixel's channels by a matrix: (N, C, h, w) by (K, C) -> (N h w, K)."""
+    if on_cpu.in_float32(features, matrix):
+        return on_cpu.pointwise(features, matrix[:, :, None, None]).permute(0, 2, 3, 1).flatten(0, 2)
+    return F.linear(features.permute(0, 2, 3, 1).flatten(0, 2), matrix)

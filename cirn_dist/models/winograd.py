@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from cirn_dist.models import dilated
+from cirn_dist.models.on_cpu import OwnConv, in_float32, product, products
 
 CHANNELS = 128  # below, and with fewer pixels, the transforms cost what the products save
 PIXELS = 768
@@ -26,7 +26,7 @@ _KERNEL = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6),
 _OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 
 
-class Winograd(nn.Conv2d):
+class Winograd(OwnConv):
     """A 3x3 convolution of stride 1; parameters and result as nn.Conv2d's."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,24 +49,9 @@ class Winograd(nn.Conv2d):
             and conv.padding_mode == "zeros"
         )
 
-    @classmethod
-    def like(cls, conv: nn.Conv2d) -> Winograd:
-        """Return one with the parameters of a convolution that it fits."""
-        d, p = conv.dilation[0], int(conv.padding[0])
-        # On meta nothing is drawn: what is drawn after it, a head's weights say, stays what it was.
-        found = cls(
-            conv.in_channels, conv.out_channels, 3, padding=p, dilation=d, bias=conv.bias is not None, device="meta"
-        )
-        found.weight, found.bias = conv.weight, conv.bias
-        return found
-
     def _pays(self, x: Tensor) -> bool:
-        return (
-            dilated.worth_it(x)
-            and x.dtype == self.weight.dtype == torch.float32
-            and not torch.is_autocast_enabled("cpu")
-            and x.shape[2] * x.shape[3] >= PIXELS  # of one image: the batch it is in decides nothing
-        )
+        # Of one image: the batch it is in decides nothing.
+        return in_float32(x, self.weight) and x.shape[2] * x.shape[3] >= PIXELS
 
 
 def convolve(x: Tensor, weight: Tensor, dilation: int, padding: int) -> Tensor:
@@ -82,7 +67,7 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.d, ctx.p = d, p
         kernels = _kernels(weight, _twice(_KERNEL, x.dtype))
-        return _products(x, kernels.transpose(1, 2), d, p)
+        return _products(x, kernels, d, p)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -91,30 +76,30 @@ class _Convolution(torch.autograd.Function):
         of_x = of_weight = None
         if ctx.needs_input_grad[0]:
             turned = _kernels(weight, _twice(_KERNEL, x.dtype).flip(1))
-            of_x = _products(gradient, turned, d, 2 * d - p)
+            of_x = _products(gradient, turned.transpose(1, 2), d, 2 * d - p)
         if ctx.needs_input_grad[1]:
             tiles = _tiles(len(x), *x.shape[2:], d, p)
             before = _transformed(_pixels(x), tiles.taken, _twice(_INPUT, x.dtype))
             after = _transformed(_pixels(gradient), tiles.given, _twice(_OUTPUT, x.dtype).T)
-            products = torch.bmm(after.transpose(1, 2), before)  # (36, K, C)
-            grid = _twice(_KERNEL, x.dtype).T @ products.flatten(1)
-            of_weight = grid.view(3, 3, *products.shape[1:]).permute(2, 3, 0, 1)
+            met = products(after.transpose(1, 2), before.transpose(1, 2))  # (36, K, C)
+            grid = product(_twice(_KERNEL, x.dtype).T, met.flatten(1).T)
+            of_weight = grid.view(3, 3, *met.shape[1:]).permute(2, 3, 0, 1)
         return of_x, of_weight, None, None
 
 
 def _kernels(weight: Tensor, matrix: Tensor) -> Tensor:
     """Return G g G' of every kernel, `matrix` being G twice: (K, C, 3, 3) -> (36, K, C)."""
     k, c = weight.shape[:2]
-    return (matrix @ weight.permute(2, 3, 0, 1).reshape(9, k * c)).view(36, k, c)
+    return product(matrix, weight.permute(2, 3, 0, 1).reshape(9, k * c).T).view(36, k, c)
 
 
 def _products(x: Tensor, kernels: Tensor, d: int, p: int) -> Tensor:
-    """Convolve (N, C, H, W) by kernels that are transformed, (36, C, K)."""
+    """Convolve (N, C, H, W) by kernels that are transformed, (36, K, C)."""
     n, _, h, w = x.shape
-    k = kernels.shape[2]
+    k = kernels.shape[1]
     tiles = _tiles(n, h, w, d, p)
-    products = torch.bmm(_transformed(_pixels(x), tiles.taken, _twice(_INPUT, x.dtype)), kernels)  # (36, tiles, K)
-    found = (_twice(_OUTPUT, x.dtype) @ products.flatten(1)).view(-1, k)  # (16 tiles, K)
+    met = products(_transformed(_pixels(x), tiles.taken, _twice(_INPUT, x.dtype)), kernels)  # (36, tiles, K)
+    found = product(_twice(_OUTPUT, x.dtype), met.flatten(1).T).view(-1, k)  # (16 tiles, K)
     return found.index_select(0, tiles.back).view(n, h + 2 * p - 2 * d, w + 2 * p - 2 * d, k).permute(0, 3, 1, 2)
 
 
@@ -122,7 +107,7 @@ def _transformed(pixels: Tensor, index: Tensor, matrix: Tensor) -> Tensor:
     """Gather the pixels of every tile and mix each tile's by a matrix: (pixels, C) -> (36, tiles, C)."""
     channels = pixels.shape[1]
     gathered = pixels.index_select(0, index).view(matrix.shape[1], -1)
-    return (matrix @ gathered).view(len(matrix), -1, channels)
+    return product(matrix, gathered.T).view(len(matrix), -1, channels)
 
 
 def _pixels(x: Tensor) -> Tensor:

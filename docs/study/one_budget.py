@@ -1,4 +1,4 @@
-"""Every method at 160x120 from one source network, with as many images: scores, time and memory."""
+"""Every method from one source network, with as many images: at 160x120 with time and memory, and at 240x180."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from records import Runs, line, scored
+from records import Runs, interval, line, scored, values
 
 from cirn_dist.display.tables import DASH
 
@@ -60,3 +60,43 @@ def scores(runs: Runs) -> Iterator[str]:
             step = steps.get(f"{experiment} {stage}")
             cost = [DASH, DASH] if step is None else [f"{step['ratio']:.1f}", f"{step['mib']:.0f}"]
             yield line([title, *cells, *cost])
+
+
+def _row_240(method: str, stage: str) -> tuple[str, str, str]:
+    return f"`{method}`", f"{CHAIN_240}-{method}{BUDGET_240}", stage
+
+
+CHAIN_240, BUDGET_240 = "streets_camvid_240", "-streets_240"
+ROWS_240: tuple[tuple[str, str, str], ...] = (
+    ("source only", CHAIN_240, "source"),
+    _row_240("minent", "adapt"),
+    _row_240("maxsquare_iw", "adapt"),
+    _row_240("adaptsegnet", "adapt"),
+    _row_240("advent", "adapt"),
+    _row_240("clan", "adapt"),
+    _row_240("fda_online", "adapt"),
+    _row_240("dacs", "self_train"),
+    _row_240("mic", "self_train"),
+    ("CIRN: CIR", CHAIN_240, "cir"),
+    ("CIRN: CIR + ASS", CHAIN_240, "adapt"),
+    ("CIRN: CIR + ASS + ST", CHAIN_240, "self_train"),
+)
+
+
+def scores_240(runs: Runs) -> Iterator[str]:
+    """Yield a row for each method over the seeds that the methods have, with what it gains over the source network."""
+    seeds = {seed for name, seed in runs if name.endswith(BUDGET_240)}
+    shown = {key: one for key, one in runs.items() if key[1] in seeds}
+    source = values(shown, CHAIN_240, "source")
+    yield "| method | mIoU | with AdaBN | control, trained as long | over source only, paired | 95 % interval | seeds |"
+    yield "|---|---|---|---|---|---|---|"
+    for title, experiment, stage in ROWS_240:
+        if not (cells := scored(shown, experiment, stage)):
+            continue
+        reached = values(shown, experiment, stage)
+        common = sorted(reached.keys() & source.keys())
+        gain, half = interval([reached[seed] - source[seed] for seed in common])
+        gained = [DASH, DASH]
+        if stage != "source":
+            gained = [f"{gain:+.1f}", DASH if half is None else f"{gain - half:+.1f} to {gain + half:+.1f}"]
+        yield line([title, *cells, *gained, ", ".join(map(str, sorted(reached)))])

@@ -13,9 +13,9 @@ _T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9
 Runs = Mapping[tuple[str, int], Results]  # by experiment and seed
 
 
-def records(folder: Path) -> Runs:
-    """Read every record of a folder: a run's results.json, called NAME-seedN.json."""
-    found = map(read_results, sorted(folder.glob("*-seed*.json")))
+def records(*folders: Path) -> Runs:
+    """Read every record of some folders: a run's results.json, called NAME-seedN.json."""
+    found = map(read_results, sorted(file for folder in folders for file in folder.glob("*-seed*.json")))
     return {(one.name.rpartition("-seed")[0], one.seed): one for one in found}
 
 

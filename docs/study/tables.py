@@ -24,14 +24,15 @@ ROOT = RECORDS.parents[1]
 MARKS = re.compile(
     r"(<!-- (?P<table>[a-z]+): written by (?:docs/)?study/tables\.py -->\n).*?(<!-- end of (?P=table) -->)", re.S
 )
-# What stands between the marks of each name, and the folder of its records.
-TABLES: dict[str, tuple[Callable[[Runs], Iterator[str]], Path]] = {
-    "scores": (chain.scores, RECORDS),
-    "gap": (chain.gap, RECORDS),
-    "classes": (chain.classes, RECORDS),
-    "shorter": (chain.scores, RECORDS / "shorter"),
-    "trials": (one_seed.scores, RECORDS / "parameters"),
-    "methods": (one_budget.scores, RECORDS / "methods"),
+# What stands between the marks of each name, and the folders of its records.
+TABLES: dict[str, tuple[Callable[[Runs], Iterator[str]], tuple[Path, ...]]] = {
+    "scores": (chain.scores, (RECORDS,)),
+    "gap": (chain.gap, (RECORDS,)),
+    "classes": (chain.classes, (RECORDS,)),
+    "shorter": (chain.scores, (RECORDS / "shorter",)),
+    "trials": (one_seed.scores, (RECORDS / "parameters",)),
+    "methods": (one_budget.scores, (RECORDS / "methods",)),
+    "budget": (one_budget.scores_240, (RECORDS, RECORDS / "methods_240")),
 }
 PAGES = (ROOT / "README.md", ROOT / "docs/methods.md")
 
@@ -40,8 +41,8 @@ def written(page: Path) -> str:
     """Return a page's text with its tables as the records have them."""
 
     def table(found: re.Match[str]) -> str:
-        lines, folder = TABLES[found["table"]]
-        return found[1] + "\n".join(lines(records(folder))) + "\n" + found[3]
+        lines, folders = TABLES[found["table"]]
+        return found[1] + "\n".join(lines(records(*folders))) + "\n" + found[3]
 
     return MARKS.sub(table, page.read_text(encoding="utf-8"))
 

@@ -19,7 +19,7 @@ from cirn_dist.inference.network import segmenter_of
 from cirn_dist.measure.doctor import disk, kernels, launch, pairing, precision, shared_memory
 from cirn_dist.measure.footprint import footprints
 from cirn_dist.measure.rehearsal import rehearsals
-from cirn_dist.models import dilated
+from cirn_dist.models import on_cpu
 from cirn_dist.models.cyclegan import Generator
 from cirn_dist.models.deeplab import SegOutput
 from cirn_dist.models.discriminators import PatchDiscriminator
@@ -111,7 +111,7 @@ def test_the_count_is_what_the_allocator_gives_out(stage: str, backbone: str, tm
     (counted,) = footprints(config, "fp32", only=[stage])
     with rehearsals(config, "fp32") as works:
         step = works[stage]().step
-        with mock.patch.object(dilated, "worth_it", not_worth_it):  # a GPU's kernels are counted
+        with mock.patch.object(on_cpu, "worth_it", not_worth_it):  # a GPU's kernels are counted
             step()
             measured = counted.parameters + counted.optimizer + allocated_peak(step)
     assert not counted.measured
