@@ -6,6 +6,7 @@ and the two agree in every pixel. World axes, in metres: x to the right, y up fr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,6 +84,28 @@ class Brush:
             colour = self.look.shade(paint, light, distance)
             self.fill([left, right, above_right, above_left], colour, material)
             left, right = above_left, above_right
+
+    def veil(
+        self, corners: Sequence[World], paint: Colour, material: Material, cover: float, light: float = 1.0
+    ) -> None:
+        """Lay parts too fine for a pixel over a polygon: their paint covers a share of what is there."""
+        pixels = self.camera.project(*corners)
+        across, up = ([pixel[axis] for pixel in pixels] for axis in (0, 1))
+        left, top = max(0, math.floor(min(across))), max(0, math.floor(min(up)))
+        right, bottom = (
+            min(self.canvas.width, math.ceil(max(across)) + 1),
+            min(self.canvas.height, math.ceil(max(up)) + 1),
+        )
+        if left >= right or top >= bottom:
+            return
+        behind = self.canvas.crop((left, top, right, bottom))
+        where = Image.new("L", behind.size)
+        ImageDraw.Draw(where).polygon([(u - left, v - top) for u, v in pixels], fill=255)
+        distance = (corners[0][2] + corners[len(corners) // 2][2]) / 2
+        ink = Image.new("RGBA", behind.size, (*self.look.shade(paint, light, distance), 0))
+        mixed = Image.blend(behind, ink, cover)
+        mixed.putalpha(int(material))
+        self.canvas.paste(mixed, (left, top), where)
 
     def segment(
         self, start: World, end: World, width: float, paint: Colour, material: Material, light: float = 1.0

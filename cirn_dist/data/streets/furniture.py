@@ -1,4 +1,4 @@
-"""What stands on the pavement: lamps, traffic lights, signs, bollards, fences and clutter."""
+"""What stands on the pavement: lamps, traffic lights, signs, bollards, railings and clutter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from cirn_dist.data.streets.appearance import Colour, hsv
-from cirn_dist.data.streets.canvas import Brush, Sprite
+from cirn_dist.data.streets.canvas import Brush, Sprite, World
 from cirn_dist.data.streets.materials import Material
 
 WHITE: Colour = (242.0, 242.0, 240.0)
@@ -107,22 +107,77 @@ def hanging_sign(brush: Brush, rng: Random, x: float, z: float) -> None:
         sprite.stroke([(-half * 0.6, row * tall), (half * 0.6, row * tall)], tall * 0.25, WHITE, Material.SIGN)
 
 
-def fence(brush: Brush, rng: Random, x: float, near: float, far: float) -> None:
-    """Draw a wall, a board fence or railings along the street at x."""
-    height, kind = rng.uniform(0.8, 1.7), rng.choice(("solid", "boards", "railings"))
-    paint = hsv(rng.choice((0.06, 0.09, 0.11, 0.33, 0.6)), rng.uniform(0.1, 0.55), rng.uniform(0.2, 0.65))
-    light = brush.look.light((-1.0 if x > 0 else 1.0, 0, 0))
-    panel = [(x, 0.0, near), (x, 0.0, far), (x, height, far), (x, height, near)]
-    brush.graded(panel, paint, Material.FENCE, (light * 0.6, light * 0.9), 3)
-    if kind == "solid":
-        brush.segment((x, height, near), (x, height, far), 0.05, paint, Material.FENCE, light * 1.2)
-        return
-    step, contrast = (0.35, 1.15) if kind == "boards" else (0.8, 0.4)
+def boundary(brush: Brush, rng: Random, x: float, near: float, far: float) -> None:
+    """Draw what ends a plot along the street at x: a wall, boards, or railings, some of them on a low wall.
+
+    As CamVid's labels have it, a wall is building, and railings are fence with all that is seen through them.
+    """
+    draw = rng.choices((_wall, _boards, _railings, _railings_on_wall), (0.25, 0.15, 0.35, 0.25))[0]
+    draw(brush, rng, x, near, far)
+
+
+def _facing(brush: Brush, x: float) -> float:
+    """Return the light on what faces the street at x."""
+    return brush.look.light((-1.0 if x > 0 else 1.0, 0, 0))
+
+
+def _panel(x: float, near: float, far: float, low: float, high: float) -> list[World]:
+    return [(x, low, near), (x, low, far), (x, high, far), (x, high, near)]
+
+
+def _stone(brush: Brush, rng: Random, x: float, near: float, far: float, height: float) -> None:
+    paint = hsv(rng.choice((0.03, 0.07, 0.1)), rng.uniform(0.08, 0.5), rng.uniform(0.25, 0.65))
+    light = _facing(brush, x)
+    brush.graded(_panel(x, near, far, 0, height), paint, Material.WALL, (light * 0.65, light * 0.9), 3)
+    brush.segment((x, height, near), (x, height, far), 0.08, paint, Material.WALL, light * 1.2)
+
+
+def _wall(brush: Brush, rng: Random, x: float, near: float, far: float) -> None:
+    _stone(brush, rng, x, near, far, rng.uniform(0.6, 1.9))
+
+
+def _boards(brush: Brush, rng: Random, x: float, near: float, far: float) -> None:
+    height, light = rng.uniform(0.9, 1.9), _facing(brush, x)
+    paint = hsv(rng.choice((0.06, 0.09, 0.11, 0.33)), rng.uniform(0.1, 0.55), rng.uniform(0.2, 0.6))
+    brush.graded(_panel(x, near, far, 0, height), paint, Material.FENCE, (light * 0.6, light * 0.9), 3)
+    _bars(brush, x, near, far, (0, height), 0.35, 0.07, paint, light * 1.15)
+
+
+def _railings(brush: Brush, rng: Random, x: float, near: float, far: float, foot: float = 0.0) -> None:
+    """Draw iron bars: those too fine for a pixel darken what is behind them."""
+    height, light = foot + rng.uniform(0.8, 1.7), _facing(brush, x)
+    black = rng.random() < 0.75
+    paint = hsv(rng.random(), rng.uniform(0, 0.3), rng.uniform(0.04, 0.16) if black else rng.uniform(0.35, 0.7))
+    cover = rng.uniform(0.25, 0.65)
+    brush.veil(_panel(x, near, far, foot, height), paint, Material.FENCE, cover, light)
+    _bars(brush, x, near, far, (foot, height), rng.uniform(0.1, 0.2), 0.03, paint, light)
+
+
+def _railings_on_wall(brush: Brush, rng: Random, x: float, near: float, far: float) -> None:
+    foot = rng.uniform(0.25, 0.9)
+    _stone(brush, rng, x, near, far, foot)
+    _railings(brush, rng, x, near, far, foot)
+
+
+def _bars(
+    brush: Brush,
+    x: float,
+    near: float,
+    far: float,
+    reach: tuple[float, float],
+    step: float,
+    width: float,
+    paint: Colour,
+    light: float,
+) -> None:
+    """Draw upright bars where they are apart in the picture, and the rails that hold them."""
+    low, high = reach
     z = near
     while z < far and brush.camera.scale(z) * step > 2:
-        brush.segment((x, 0, z), (x, height, z), 0.07, paint, Material.FENCE, light * contrast)
+        brush.segment((x, low, z), (x, high, z), width, paint, Material.FENCE, light)
         z += step
-    brush.segment((x, height, near), (x, height, far), 0.05, paint, Material.FENCE, light * contrast)
+    for y in (low + 0.1 * (high - low), high):
+        brush.segment((x, y, near), (x, y, far), 0.04, paint, Material.FENCE, light)
 
 
 def clutter(brush: Brush, rng: Random, x: float, z: float) -> None:

@@ -42,7 +42,7 @@ class Layout:
         for side in SIDES:
             self._add_row(side, storeys)
             self._add_posts(side)
-            self._add_fences(side)
+            self._add_boundaries(side)
             self._add_street_trees(side)
             self._add_parked(side)
             self._add_people(side)
@@ -120,7 +120,7 @@ class Layout:
         rng, front = self.rng, self.plan.front(side)
         self._add_trees_behind(side, near, far, rng.randrange(1, 4))
         if self._chance(0.45):
-            self._fence(side * (front - 0.1), near + 0.1, far)
+            self._boundary(side * (front - 0.1), near + 0.1, far)
         else:
             for _ in range(4):
                 self._stand(vegetation.hedge, side * front, rng.uniform(near, far), 0.8)
@@ -171,21 +171,21 @@ class Layout:
         if self._chance(0.35):
             self._stand(furniture.clutter, side * (kerb + rng.uniform(0.4, 1.2)), rng.uniform(5, 25), 0.35)
 
-    def _add_fences(self, side: int) -> None:
+    def _add_boundaries(self, side: int) -> None:
         rng, plan = self.rng, self.plan
         if self._chance(0.22):
             near = rng.uniform(3, 25)
-            self._fence(side * (plan.kerb[side] + 0.3), near, near + rng.uniform(4, 15))
+            self._boundary(side * (plan.kerb[side] + 0.3), near, near + rng.uniform(4, 15))
         if self._chance(0.55) and plan.setback[side] > 0.8:
             near = rng.uniform(3, 12)
-            self._fence(side * (plan.kerb[side] + plan.walk[side]), near, near + rng.uniform(8, 35))
+            self._boundary(side * (plan.kerb[side] + plan.walk[side]), near, near + rng.uniform(8, 35))
 
-    def _fence(self, x: float, near: float, far: float) -> None:
+    def _boundary(self, x: float, near: float, far: float) -> None:
         if self.plan.opens(1 if x > 0 else -1, near, far):
             return
         near = max(near, 0.8)
         shadow = rectangle(x - 0.3, x + 0.3, near, far)
-        self._add(far, furniture.fence, x, near, far, shadow=(shadow, 0.6))
+        self._add(far, furniture.boundary, x, near, far, shadow=(shadow, 0.6))
 
     def _add_people(self, side: int) -> None:
         rng, plan = self.rng, self.plan
