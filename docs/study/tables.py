@@ -26,10 +26,12 @@ MARKS = re.compile(
 )
 # What stands between the marks of each name, and the folders of its records.
 TABLES: dict[str, tuple[Callable[[Runs], Iterator[str]], tuple[Path, ...]]] = {
-    "scores": (chain.scores, (RECORDS,)),
-    "gap": (chain.gap, (RECORDS,)),
-    "classes": (chain.classes, (RECORDS,)),
+    "scores": (chain.scores, (RECORDS, RECORDS / "lighter")),
+    "gap": (chain.gap, (RECORDS, RECORDS / "lighter")),
+    "classes": (chain.classes, (RECORDS, RECORDS / "lighter")),
     "shorter": (chain.scores, (RECORDS / "shorter",)),
+    "lighter": (chain.scores, (RECORDS / "lighter",)),
+    "streets": (one_seed.streets, (RECORDS / "streets",)),
     "trials": (one_seed.scores, (RECORDS / "parameters",)),
     "methods": (one_budget.scores, (RECORDS / "methods",)),
     "budget": (one_budget.scores_240, (RECORDS, RECORDS / "methods_240")),

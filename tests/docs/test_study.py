@@ -28,7 +28,7 @@ def tables() -> ModuleType:
 
 def record(folder: Path, experiment: str, seed: int, rows: dict[str, tuple[float, float | None]]) -> None:
     """Write a run's results: stage -> its mIoU, and its control's."""
-    (source,) = list(STUDY.glob("streets_camvid_240-seed0.json"))
+    source = STUDY / "shorter/streets_camvid_240-seed0.json"
     content: dict[str, Any] = json.loads(source.read_text(encoding="utf-8")) | {
         "name": f"{experiment}-seed{seed}", "seed": seed,
     }  # fmt: skip
