@@ -1,4 +1,4 @@
-"""The study's tables in README.md and docs/methods.md, from the runs' recorded scores beside this file.
+"""The study's tables in README.md and docs/results.md, from the runs' recorded scores beside this file.
 
 python docs/study/tables.py writes everything between the pages' marks anew.
 """
@@ -36,7 +36,7 @@ TABLES: dict[str, tuple[Callable[[Runs], Iterator[str]], tuple[Path, ...]]] = {
     "methods": (one_budget.scores, (RECORDS / "methods",)),
     "budget": (one_budget.scores_240, (RECORDS, RECORDS / "methods_240")),
 }
-PAGES = (ROOT / "README.md", ROOT / "docs/methods.md")
+PAGES = (ROOT / "README.md", ROOT / "docs/results.md")
 
 
 def written(page: Path) -> str:
