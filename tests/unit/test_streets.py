@@ -98,19 +98,6 @@ def test_class_frequencies_are_those_of_camvid(appearance: Appearance) -> None:
     assert 0 < counts[IGNORE] / label.size < 0.05
 
 
-def test_pavements_and_people_are_as_bright_beside_the_road_as_camvids() -> None:
-    """What a transfer of an image's colours cannot mend: medians in CamVid's training images are 0.94 and 0.59."""
-    images, labels = sample("synthetic")
-    bright = images.astype(np.float64).mean(-1)
-    for name, least, most in (("sidewalk", 0.8, 1.1), ("pedestrian", 0.5, 0.75)):
-        ratios = [
-            image[label == CLASSES.index(name)].mean() / image[label == CLASSES.index("road")].mean()
-            for image, label in zip(bright, labels, strict=True)
-            if (label == CLASSES.index(name)).sum() > 80
-        ]
-        assert least < np.median(ratios) < most, name
-
-
 @pytest.mark.parametrize("appearance", APPEARANCES)
 def test_layout_is_that_of_a_street(appearance: Appearance) -> None:
     label = sample(appearance)[1]

@@ -40,7 +40,7 @@ def ground(brush: Brush, rng: Random, plan: Plan) -> None:
     """Draw everything that lies flat."""
     synthetic = brush.look.appearance == "synthetic"
     asphalt = hsv(0.6, rng.uniform(0, 0.12), rng.uniform(0.3, 0.5) if synthetic else rng.uniform(0.38, 0.58))
-    paving = hsv(rng.uniform(0.03, 0.14), rng.uniform(0.02, 0.25 if synthetic else 0.1), rng.uniform(0.34, 0.56))
+    paving = hsv(rng.uniform(0.03, 0.14), rng.uniform(0.02, 0.25 if synthetic else 0.1), rng.uniform(0.42, 0.72))
     grass = hsv(rng.uniform(0.2, 0.33), rng.uniform(0.4, 0.8), rng.uniform(0.3, 0.55))
     camera = brush.camera
     field = [(0, camera.horizon), (camera.width, camera.horizon), (camera.width, camera.height), (0, camera.height)]

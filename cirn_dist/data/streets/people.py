@@ -14,7 +14,7 @@ _SKIN: tuple[Colour, ...] = ((215, 165, 135), (215, 165, 135), (160, 110, 80), (
 
 def _cloth(rng: Random, look: Look) -> Colour:
     if look.appearance == "synthetic":
-        return hsv(rng.random(), rng.uniform(0.3, 0.95), 0.1 + 0.75 * rng.random() ** 2)  # most people dress darkly
+        return hsv(rng.random(), rng.uniform(0.3, 0.95), rng.uniform(0.15, 0.9))
     return hsv(rng.random(), rng.uniform(0.1, 0.6), rng.choice((0.12, 0.2, 0.3, 0.6)) * rng.uniform(0.7, 1.2))
 
 
