@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from records import Runs, line, mean, rows, scored
+from records import Runs, line, mean, scored, values
 
 from cirn_dist.display.tables import DASH
 
@@ -25,7 +25,7 @@ TRIALS: tuple[tuple[str, str, str], ...] = (
 STREETS: tuple[tuple[str, str], ...] = (
     ("before", "as they were"),
     ("railings", "railings that are seen through, walls that are building"),
-    ("pavements", "and pavements and clothes as bright beside the road as CamVid's"),
+    ("pavements", "those, and darker pavements and clothes"),
 )
 
 
@@ -40,12 +40,9 @@ def scores(runs: Runs) -> Iterator[str]:
 
 def streets(runs: Runs) -> Iterator[str]:
     """Yield the scores on streets with and without what they had lacked."""
-    yield "| streets | source only | with AdaBN | CIR | with AdaBN | sidewalk, source only |"
+    yield "| streets | source only | CIR | CIR + ASS + ST | seeds | of the whole chain |"
     yield "|---|---|---|---|---|---|"
     for experiment, title in STREETS:
-        source, cir = (scored(runs, experiment, stage)[:2] or [DASH] * 2 for stage in ("source", "cir"))
-        sidewalk = {
-            seed: 100 * (row.iou[runs[experiment, seed].classes.index("sidewalk")] or 0.0)
-            for seed, row in rows(runs, experiment, "source").items()
-        }
-        yield line([title, *source, *cir, mean(sidewalk)])
+        found = [values(runs, experiment, stage) for stage in ("source", "cir", "self_train")]
+        seeds = [", ".join(map(str, sorted(of))) or DASH for of in (found[0], found[-1])]
+        yield line([title, *map(mean, found), *seeds])
