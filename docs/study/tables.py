@@ -26,9 +26,9 @@ MARKS = re.compile(
 )
 # What stands between the marks of each name, and the folders of its records.
 TABLES: dict[str, tuple[Callable[[Runs], Iterator[str]], tuple[Path, ...]]] = {
-    "scores": (chain.scores, (RECORDS, RECORDS / "lighter")),
-    "gap": (chain.gap, (RECORDS, RECORDS / "lighter")),
-    "classes": (chain.classes, (RECORDS, RECORDS / "lighter")),
+    "scores": (chain.scores, (RECORDS,)),
+    "gap": (chain.gap, (RECORDS,)),
+    "classes": (chain.classes, (RECORDS,)),
     "shorter": (chain.scores, (RECORDS / "shorter",)),
     "lighter": (chain.scores, (RECORDS / "lighter",)),
     "streets": (one_seed.streets, (RECORDS / "streets",)),
