@@ -22,7 +22,7 @@ from cirn_dist.measure.others import other
 from cirn_dist.measure.phases import phases
 from cirn_dist.measure.reading import machine
 from cirn_dist.measure.rehearsal import rehearsals
-from cirn_dist.models.on_cpu import products
+from cirn_dist.models.on_cpu import BY_ONEDNN, product
 from cirn_dist.precision import HALF
 
 _SIDE = 2048  # of the matrices whose product says what the machine can do
@@ -134,8 +134,8 @@ def counted(step: Callable[[], object]) -> int:
     """Return the floating-point operations of a step's matrix products and convolutions."""
     # torch's own count of a convolution's backward passes takes every one for a dense one
     own: dict[Any, Callable[..., int]] = {torch.ops.aten.convolution_backward: _backward}
-    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        own[torch.ops.mkldnn._linear_pointwise] = _product
+    if BY_ONEDNN is not None:
+        own[BY_ONEDNN] = _product
     with FlopCounterMode(display=False, custom_mapping=own) as counter:
         step()
     return int(counter.get_total_flops())
@@ -154,9 +154,12 @@ def _product(x: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int
 def matrix_peak(precision: Precision, device: str) -> float:
     """Return the operations per second of a matrix product in this precision, the best of ten by either library."""
     dtype = HALF.get(precision, torch.float64 if precision == "fp64" else torch.float32)
-    a, b = (torch.randn(1, _SIDE, _SIDE, device=device).to(dtype) for _ in "ab")
+    a, b = (torch.randn(_SIDE, _SIDE, device=device).to(dtype) for _ in "ab")
     times = []
-    for multiply in [torch.bmm] * 10 + [products] * 10 * (device == "cpu"):
+    ways: list[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = [torch.mm]
+    if device == "cpu":
+        ways.append(product)
+    for multiply in ways * 10:
         _wait(device)
         began = time.perf_counter()
         multiply(a, b)

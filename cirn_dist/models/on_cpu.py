@@ -1,7 +1,8 @@
 """Where a CPU's own kernels are used, and float32's matrix products there by oneDNN.
 
 PyTorch's own products in float32 are MKL's, which uses half of the vector width of an AMD processor with AVX-512;
-oneDNN, which convolves, uses all of it: 230 beside 100 GFLOP/s of one Zen 5 thread. With the same width they are equal.
+oneDNN, which convolves, uses all of it: 230 beside 100 GFLOP/s of one Zen 5 thread. With the same width they are about
+as fast.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
+
+BY_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # a b' + bias; none in a torch built without oneDNN
+_FEW = 20480  # numbers of one image up to which PyTorch never asks oneDNN
 
 
 def worth_it(x: Tensor) -> bool:
@@ -20,9 +24,6 @@ def worth_it(x: Tensor) -> bool:
 def in_float32(x: Tensor, weight: Tensor) -> bool:
     """Whether `worth_it` and all is computed in float32."""
     return worth_it(x) and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-
-
-_FEW = 20480  # numbers of one image up to which PyTorch never asks oneDNN
 
 
 class OwnConv(nn.Conv2d):
@@ -67,10 +68,9 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """Multiply (M, K) by the transpose of (N, K); no gradient flows."""
-    by_onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if a.dtype == torch.float32 else None
-    if by_onednn is None:  # a torch built without it, or float64
+    if BY_ONEDNN is None or a.dtype != torch.float32:
         return a @ b.T
-    return cast(Tensor, by_onednn(a, b, None, "none", [], ""))
+    return cast(Tensor, BY_ONEDNN(a, b, None, "none", [], ""))
 
 
 def products(a: Tensor, b: Tensor) -> Tensor:

@@ -22,10 +22,10 @@ class Work(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    stages: int = 0
-    taken: int = 0
-    hours: float = 0.0
-    spared: float = 0.0
+    stages: int
+    taken: int
+    hours: float
+    spared: float
 
     def __str__(self) -> str:
         return (

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from records import Runs, interval, line, rows, scored, values
-
-from cirn_dist.display.tables import DASH
+from records import Runs, line, paired, rows, scored, values
 
 CHAIN, BDL, WITHOUT, ONLINE, BOUND = (
     f"streets_camvid_240{end}" for end in ("", "-bdl_labels", "-without_cir", "-cirn_online-online_240", "-supervised")
@@ -58,13 +56,10 @@ def scores(runs: Runs) -> Iterator[str]:
     yield "| paired by seed | points | 95 % interval | higher in |"
     yield "|---|---|---|---|"
     for what, of, less in GAINS:
-        upper, lower = values(runs, *of), values(runs, *less)
-        differences = [upper[seed] - lower[seed] for seed in sorted(upper.keys() & lower.keys())]
+        differences, cells = paired(values(runs, *of), values(runs, *less))
         if differences:
-            gain, half = interval(differences)
-            around = DASH if half is None else f"{gain - half:+.1f} to {gain + half:+.1f}"
             gained = sum(difference > 0 for difference in differences)
-            yield line([what, f"{gain:+.1f}", around, f"{gained} of {len(differences)}"])
+            yield line([what, *cells, f"{gained} of {len(differences)}"])
 
 
 FENCE = "fence"  # of val, whose drive the supervised network has seen: it alone knows this one

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from records import Runs, interval, line, scored, values
+from records import Runs, line, paired, scored, values
 
 from cirn_dist.display.tables import DASH
 
@@ -62,11 +62,13 @@ def scores(runs: Runs) -> Iterator[str]:
             yield line([title, *cells, *cost])
 
 
+CHAIN_240, BUDGET_240 = "streets_camvid_240", "-streets_240"
+
+
 def _row_240(method: str, stage: str) -> tuple[str, str, str]:
     return f"`{method}`", f"{CHAIN_240}-{method}{BUDGET_240}", stage
 
 
-CHAIN_240, BUDGET_240 = "streets_camvid_240", "-streets_240"
 ROWS_240: tuple[tuple[str, str, str], ...] = (
     ("source only", CHAIN_240, "source"),
     _row_240("minent", "adapt"),
@@ -94,9 +96,5 @@ def scores_240(runs: Runs) -> Iterator[str]:
         if not (cells := scored(shown, experiment, stage)):
             continue
         reached = values(shown, experiment, stage)
-        common = sorted(reached.keys() & source.keys())
-        gain, half = interval([reached[seed] - source[seed] for seed in common])
-        gained = [DASH, DASH]
-        if stage != "source":
-            gained = [f"{gain:+.1f}", DASH if half is None else f"{gain - half:+.1f} to {gain + half:+.1f}"]
+        gained = [DASH, DASH] if stage == "source" else paired(reached, source)[1]
         yield line([title, *cells, *gained, ", ".join(map(str, sorted(reached)))])

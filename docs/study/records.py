@@ -33,11 +33,20 @@ def values(runs: Runs, experiment: str, stage: str, kind: str = "miou") -> dict[
     return {seed: 100 * one.miou for seed, one in found.items() if one is not None and one.miou is not None}
 
 
-def interval(differences: Sequence[float]) -> tuple[float, float | None]:
+def _interval(differences: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean of paired differences, and half the width of its 95 % confidence interval (Student's t)."""
     spread = Spread.of(differences)
     n = len(differences)
     return spread.mean, None if spread.std is None else _T95[n] * spread.std / n**0.5
+
+
+def paired(upper: Mapping[int, float], lower: Mapping[int, float]) -> tuple[list[float], list[str]]:
+    """Return the differences of the seeds that both have, and the cells of their mean and of its interval."""
+    differences = [upper[seed] - lower[seed] for seed in sorted(upper.keys() & lower.keys())]
+    if not differences:
+        return [], [DASH, DASH]
+    gain, half = _interval(differences)
+    return differences, [f"{gain:+.1f}", DASH if half is None else f"{gain - half:+.1f} to {gain + half:+.1f}"]
 
 
 def mean(by_seed: Mapping[int, float]) -> str:

@@ -30,7 +30,7 @@ TABLES: dict[str, tuple[Callable[[Runs], Iterator[str]], tuple[Path, ...]]] = {
     "gap": (chain.gap, (RECORDS,)),
     "classes": (chain.classes, (RECORDS,)),
     "shorter": (chain.scores, (RECORDS / "shorter",)),
-    "lighter": (chain.scores, (RECORDS / "lighter",)),
+    "before": (chain.scores, (RECORDS / "before",)),
     "streets": (one_seed.streets, (RECORDS / "streets",)),
     "trials": (one_seed.scores, (RECORDS / "parameters",)),
     "methods": (one_budget.scores, (RECORDS / "methods",)),

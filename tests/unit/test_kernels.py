@@ -7,12 +7,17 @@ import torch
 from torch import nn
 
 from cirn_dist.models.dilated import DilatedDepthwise
+from cirn_dist.models.on_cpu import Pointwise
 from cirn_dist.models.winograd import CHANNELS, Winograd
 
 
 @pytest.mark.parametrize(
     "conv",
-    [DilatedDepthwise(4, 2, bias=False), Winograd(CHANNELS, CHANNELS, 3, padding=1, bias=False)],
+    [
+        DilatedDepthwise(4, 2, bias=False),
+        Pointwise(32, 8, 1, bias=False),
+        Winograd(CHANNELS, CHANNELS, 3, padding=1, bias=False),
+    ],
     ids=lambda conv: type(conv).__name__,
 )
 def test_a_frozen_weight_or_input_gets_no_gradient(conv: nn.Conv2d) -> None:

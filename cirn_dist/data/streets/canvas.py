@@ -67,15 +67,14 @@ class Brush:
 
     def face(self, corners: Sequence[World], paint: Colour, material: Material, light: float = 1.0) -> None:
         """Fill a polygon of world points with one paint."""
-        distance = (corners[0][2] + corners[len(corners) // 2][2]) / 2
-        self.fill(self.camera.project(*corners), self.look.shade(paint, light, distance), material)
+        self.fill(self.camera.project(*corners), self.look.shade(paint, light, _distance(corners)), material)
 
     def graded(
         self, quad: Sequence[World], paint: Colour, material: Material, lights: tuple[float, float], bands: int = 4
     ) -> None:
         """Fill a quad (bottom edge first: 0-1 below 3-2) with light changing in bands from its bottom to its top."""
         a, b, c, d = self.camera.project(*quad)
-        distance = (quad[0][2] + quad[2][2]) / 2
+        distance = _distance(quad)
         bands = min(bands, 1 + int(max(abs(a[1] - d[1]), abs(b[1] - c[1])) / 5))
         left, right = a, b
         for band in range(1, bands + 1):
@@ -92,17 +91,14 @@ class Brush:
         pixels = self.camera.project(*corners)
         across, up = ([pixel[axis] for pixel in pixels] for axis in (0, 1))
         left, top = max(0, math.floor(min(across))), max(0, math.floor(min(up)))
-        right, bottom = (
-            min(self.canvas.width, math.ceil(max(across)) + 1),
-            min(self.canvas.height, math.ceil(max(up)) + 1),
-        )
+        right = min(self.canvas.width, math.ceil(max(across)) + 1)
+        bottom = min(self.canvas.height, math.ceil(max(up)) + 1)
         if left >= right or top >= bottom:
             return
         behind = self.canvas.crop((left, top, right, bottom))
         where = Image.new("L", behind.size)
         ImageDraw.Draw(where).polygon([(u - left, v - top) for u, v in pixels], fill=255)
-        distance = (corners[0][2] + corners[len(corners) // 2][2]) / 2
-        ink = Image.new("RGBA", behind.size, (*self.look.shade(paint, light, distance), 0))
+        ink = Image.new("RGBA", behind.size, (*self.look.shade(paint, light, _distance(corners)), 0))
         mixed = Image.blend(behind, ink, cover)
         mixed.putalpha(int(material))
         self.canvas.paste(mixed, (left, top), where)
@@ -111,7 +107,7 @@ class Brush:
         self, start: World, end: World, width: float, paint: Colour, material: Material, light: float = 1.0
     ) -> None:
         """Draw a line of `width` metres, never thinner than one pixel."""
-        distance = (start[2] + end[2]) / 2
+        distance = _distance((start, end))
         ink = (*self.look.shade(paint, light, distance), int(material))
         pixels = max(1, round(width * self.camera.scale(distance)))
         self._draw.line(self.camera.project(start, end), fill=ink, width=pixels)
@@ -170,6 +166,11 @@ class Sprite:
         """Draw a line through points, `width` metres thick, never thinner than one pixel."""
         thickness = max(1, round(width * self.scale))
         self._draw.line([self._pixel(point) for point in points], self._ink(paint, material, light), thickness)
+
+
+def _distance(corners: Sequence[World]) -> float:
+    """Metres ahead of the camera, half way from the first corner to the one across."""
+    return (corners[0][2] + corners[len(corners) // 2][2]) / 2
 
 
 def _between(a: Pixel, b: Pixel, t: float) -> Pixel:
