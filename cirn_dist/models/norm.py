@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cirn_dist.choices import NormMode
 from cirn_dist.errors import ConfigError, DataError
+from cirn_dist.models.moments import SumOverRanks, channel_moments, statistics, unbiased
 from cirn_dist.precision import uses_cuda, wide
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -30,9 +31,9 @@ class PortableSyncBatchNorm(nn.BatchNorm2d):
         """Normalise (N, C, H, W) with the statistics of every rank's batch, or the running ones in eval mode."""
         if not (self.training and _world_size() > 1):
             return super().forward(x)
-        moments = _SumOverRanks.apply(_moments(x))
+        moments = SumOverRanks.apply(channel_moments(x))
         values = wide(x)
-        mean, variance = (statistic.to(values.dtype) for statistic in _statistics(moments))
+        mean, variance = (statistic.to(values.dtype) for statistic in statistics(moments))
         self._update_running(*(each.detach() for each in (mean, variance, moments[-1])))
         scale = torch.rsqrt(variance + self.eps) * (1.0 if self.weight is None else self.weight)
         shift = (0.0 if self.bias is None else self.bias) - mean * scale
@@ -45,7 +46,7 @@ class PortableSyncBatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
         momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-        self.running_var.lerp_((variance * _unbiased(count)).to(self.running_var.dtype), momentum)
+        self.running_var.lerp_((variance * unbiased(count)).to(self.running_var.dtype), momentum)
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
@@ -153,7 +154,7 @@ def reestimate_statistics(model: Module, batches: Iterable[Tensor]) -> Module:
 
     def count_into(total: Tensor) -> Callable[[nn.Module, tuple[Tensor]], None]:
         def count(_: nn.Module, inputs: tuple[Tensor]) -> None:  # a hook that returned a tensor would replace the input
-            total.add_(_moments(inputs[0]))
+            total.add_(channel_moments(inputs[0]))
 
         return count
 
@@ -174,22 +175,6 @@ def reestimate_statistics(model: Module, batches: Iterable[Tensor]) -> Module:
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:
     """Return the module's batch norms of any kind, in its own order."""
     return [m for m in module.modules() if isinstance(m, _BatchNorm)]
-
-
-class _SumOverRanks(torch.autograd.Function):
-    """Sum a tensor over ranks; the gradient of every rank's result reaches every rank's input."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        grad = grad.clone()
-        dist.all_reduce(grad)
-        return grad
 
 
 def _kind(mode: NormMode) -> type[_BatchNorm]:
@@ -224,36 +209,14 @@ def _unknown(norm: _BatchNorm, reason: str) -> ConfigError:
     return ConfigError(f"cannot convert {name}: {reason}", fix="build the network with torch's BatchNorm2d")
 
 
-def _moments(x: Tensor) -> Tensor:
-    """Return each channel's sum and sum of squares, and the count, of (N, C, H, W): (2 C + 1,) in double.
-
-    In double, because the variance is a small difference of them where the mean is large.
-    """
-    variance, mean = torch.var_mean(wide(x), dim=(0, 2, 3), correction=0)
-    mean, variance = mean.double(), variance.double()
-    count = x.numel() // x.shape[1]
-    return count * torch.cat([mean, variance + mean.square(), mean.new_ones(1)])
-
-
-def _statistics(moments: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance of each channel."""
-    mean, square = (moments[:-1] / moments[-1]).chunk(2)
-    return mean, square - mean.square()
-
-
-def _unbiased(count: Tensor) -> Tensor:
-    """Return the factor from the biased to the unbiased variance, which running statistics keep."""
-    return count / (count - 1).clamp(min=1)
-
-
 def _set_statistics(norm: _BatchNorm, moments: Tensor) -> None:
     count = moments[-1]
     if count == 0:
         raise DataError("no images to re-estimate BatchNorm statistics from", fix="give at least one")
-    mean, variance = _statistics(moments)
+    mean, variance = statistics(moments)
     if norm.running_mean is not None and norm.running_var is not None:
         norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance * _unbiased(count))
+        norm.running_var.copy_(variance * unbiased(count))
 
 
 def _device(norm: _BatchNorm) -> torch.device:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from cirn_dist.checkpoint.state import load_component
+from cirn_dist.data.labels import UInt8Array
 from cirn_dist.data.loading.images import Images, label_of, read_images, spread_over
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.engine.run import Run
@@ -40,12 +39,19 @@ def measure_quality(run: Run, source: ShardSet, target: ShardSet, cir: ShardSet)
     before, after, there = (_Look(run, segmenter) for _ in range(3))
     same = torch.zeros(2, dtype=torch.float64)
     table = relabelling(run, source, "source")
-    for original, translated in zip(_images(run, source, count), _images(run, cir, count), strict=True):
-        label = label_of(original, 0, table)
-        agree = before.judge(original, label) == after.judge(translated, label)
-        same += torch.tensor([float(agree.sum()), float(agree.size)])
-    for image in _images(run, target, count):
-        there.see(image)
+    for group in _groups(run, source, count):
+        labels: list[UInt8Array] = []
+        decisions: tuple[list[UInt8Array], list[UInt8Array]] = [], []
+        for images in _images(run, source, group):
+            labels += [label_of(images, at, table) for at in range(len(images.indices))]
+            decisions[0].extend(before.judge(images, labels[len(decisions[0]) :]))
+        for images in _images(run, cir, group):  # cut elsewhere where translated images have other sizes
+            decisions[1].extend(after.judge(images, labels[len(decisions[1]) :][: len(images.indices)]))
+        for one, other in zip(*decisions, strict=True):
+            same += torch.tensor([float((one == other).sum()), float(one.size)])
+    for group in _groups(run, target, count):
+        for images in _images(run, target, group):
+            there.see(images)
     for look in (before, after, there):
         look.reduce()
     agreeing, pixels = run.runtime.sum(same).tolist()
@@ -78,24 +84,25 @@ class _Look:
         self.confusion = torch.zeros(classes, classes, dtype=torch.int64)
 
     @torch.inference_mode()
-    def see(self, image: Images) -> None:
-        """Take one image's colours and features into account."""
+    def see(self, images: Images) -> None:
+        """Take some images' colours and features into account."""
         with self.run.runtime.autocast():
-            self._add(image, self.segmenter.deep(image.pixels))
+            self._add(images, self.segmenter.deep(images.pixels))
 
     @torch.inference_mode()
-    def judge(self, image: Images, label: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """See one image, compare the network's decision with its label, and return it at the label's size."""
+    def judge(self, images: Images, labels: Sequence[UInt8Array]) -> list[UInt8Array]:
+        """See some images, compare the network's decisions with their labels, and return them at the labels' sizes."""
         with self.run.runtime.autocast():
-            seen = self.segmenter(image.pixels)
+            seen = self.segmenter(images.pixels)
         assert seen.deep is not None, "a segmenter's output has it"
-        self._add(image, seen.deep)
-        decision = label_map(seen.logits[0], label.shape)
-        self.confusion += torch.from_numpy(confusion(decision, label, len(self.confusion)))
-        return decision
+        self._add(images, seen.deep)
+        decisions = [label_map(logits, label.shape) for logits, label in zip(seen.logits, labels, strict=True)]
+        for decision, label in zip(decisions, labels, strict=True):
+            self.confusion += torch.from_numpy(confusion(decision, label, len(self.confusion)))
+        return decisions
 
-    def _add(self, image: Images, features: Tensor) -> None:
-        self.colours += colour_counts(image.pixels)
+    def _add(self, images: Images, features: Tensor) -> None:
+        self.colours += colour_counts(images.pixels)
         self.features.add(features)
 
     def reduce(self) -> None:
@@ -117,11 +124,14 @@ class _Look:
         return frechet(self.features.mean_and_covariance(), other.features.mean_and_covariance())
 
 
-def _images(run: Run, shards: ShardSet, count: int) -> Iterator[Images]:
-    """Read this rank's share of `count` images, spread over the set, one by one."""
-    places: Sequence[Sequence[int]] = [(place,) for place in spread_over(len(shards), count)]
-    for group in each_ranks_groups(run, places, None):
-        yield from read_images(shards, group, 1, run.runtime.device)
+def _groups(run: Run, shards: ShardSet, count: int) -> Iterator[Sequence[int]]:
+    """Yield this rank's share of `count` images, spread over the set, as many at a time as are scored."""
+    places, batch = spread_over(len(shards), count), run.config.evaluate.batch
+    return each_ranks_groups(run, [places[start : start + batch] for start in range(0, len(places), batch)], None)
+
+
+def _images(run: Run, shards: ShardSet, group: Sequence[int]) -> Iterator[Images]:
+    return read_images(shards, group, len(group), run.runtime.device)
 
 
 @torch.inference_mode()
@@ -140,13 +150,14 @@ def _cycles(run: Run, source: ShardSet, target: ShardSet, count: int) -> dict[st
         ("target", target, there_and_back[::-1]),
     ):
         sums = torch.zeros(2, dtype=torch.float64)
-        for image in _images(run, shards, count):
-            x = image.pixels
+        for images in (one for group in _groups(run, shards, count) for one in _images(run, shards, group)):
+            x = images.pixels
             if colours is not None and domain == "source":
-                x = colours.give(x, image.indices)
+                x = colours.give(x, images.indices)
             with run.runtime.autocast():
                 back: Tensor = come(go(x))
-            sums += torch.tensor([float((back.float() - x).abs().mean()), 1.0])
+            each = (back.float() - x).abs().mean((1, 2, 3))
+            sums += torch.tensor([float(each.sum()), float(len(each))])
         total, images = run.runtime.sum(sums).tolist()
         found[domain] = total / images
     return found
