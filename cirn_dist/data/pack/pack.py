@@ -85,10 +85,13 @@ def pack(
         "labels": labels,
         "label_size": label_size,
         "shard_mb": shard_mb,
-    }
+    } | ({} if recipe.renderer is None else {"renderer": recipe.renderer})
     if (out / INDEX).is_file():
         done = ShardSet.open(out)
-        _refuse_other(done.meta["made"], made, out)
+        there = done.meta["made"]
+        if there.get("renderer") != recipe.renderer:
+            _log.warning("%s: rendered by another version of %s; remove it to render it again", out, recipe.name)
+        _refuse_other(there, made | {"renderer": there.get("renderer")}, out)
         assert_unchanged(out, recipe, raw, split, labels)
         return done
     found = find(recipe, raw, split, labels)

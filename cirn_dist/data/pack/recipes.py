@@ -16,6 +16,7 @@ from cirn_dist.config.yamlfile import read_mapping
 from cirn_dist.data.labels import LabelSpace, label_space, own_space
 from cirn_dist.data.pack.forms import Form
 from cirn_dist.data.pack.id_maps import colour_map, id_map
+from cirn_dist.data.streets import RENDERER
 from cirn_dist.errors import ConfigError, nearest
 from cirn_dist.files import digest
 from cirn_dist.resources import resource
@@ -122,6 +123,11 @@ class Recipe(Section):
         """
         content = self.model_dump(mode="json", exclude={"max_left_out"})
         return digest({**content, "label_space": content["label_space"] or "camvid11"})
+
+    @property
+    def renderer(self) -> int | None:
+        """Which version of the renderer draws the images; None where they are files."""
+        return RENDERER if self.layout == "streets" else None
 
     def split(self, name: str) -> Split:
         """Return a split.

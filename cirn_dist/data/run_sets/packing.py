@@ -38,5 +38,7 @@ def place(data: Data, role: Role, space: LabelSpace, run: Path) -> Path:
     what = content(data, role, space)
     recipe, raw, (width, height) = what["recipe"], what["raw"], what["size"]
     told = what | {"recipe": recipe.fingerprint, "raw": None if raw is None else str(plain(raw))}
+    if recipe.renderer is not None:
+        told["renderer"] = recipe.renderer
     name = f"{recipe.name}-{what['split']}-{width}x{height}-{digest(told)[:8]}"
     return data.packed / re.sub(r"[^\w.-]+", "-", name)

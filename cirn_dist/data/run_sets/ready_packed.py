@@ -70,7 +70,7 @@ def stand_in(data: Data, role: Role) -> ShardSet | None:
 
 
 def packed_otherwise(shards: ShardSet, data: Data, role: Role) -> str:
-    """Say that a set was packed with other options or by another text of its recipe; empty where it was not."""
+    """Say that a set was packed with other options, text or renderer of its recipe; empty where it was not."""
     made, domain = shards.meta["made"], domain_of(data, role)
     if "recipe_sha256" not in made:
         return ""
@@ -78,7 +78,8 @@ def packed_otherwise(shards: ShardSet, data: Data, role: Role) -> str:
     if recipe.label_space is None and space is not None:
         recipe = recipe.model_copy(update={"label_space": setting(space)})
     if recipe.fingerprint == made["recipe_sha256"]:
-        return ""
+        drawn = made.get("renderer")
+        return "" if drawn == recipe.renderer else f"{shards.path} was rendered by another version of {recipe.name}"
     options = domain.score_options if role == "scored" else domain.options
     given = f", and {', '.join(options)} of this run is not applied to it" if options else ""
     return f"{shards.path} was packed with other options of {recipe.name}, or by another text of it{given}"

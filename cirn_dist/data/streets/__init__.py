@@ -19,8 +19,9 @@ from cirn_dist.data.streets.plan import draw_camera, draw_plan
 from cirn_dist.errors import ConfigError
 from cirn_dist.seeds import derive
 
-__all__ = ["Appearance", "render"]
+__all__ = ["RENDERER", "Appearance", "render"]
 
+RENDERER = 2  # One more whenever a street's pixels change: a set that was rendered before is then not taken for new.
 MIN_SIDE = 16  # Pixels; below, nothing can be told apart.
 
 
