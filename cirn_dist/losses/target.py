@@ -51,7 +51,7 @@ def max_square(logits: Tensor, *, ratio: float | None = None) -> Tensor:
     squares = wide(logits).softmax(dim=1).square()
     if ratio is None:
         return -squares.mean() / 2
-    predicted = logits.detach().argmax(dim=1).flatten(1)  # (N, H*W)
+    predicted = logits.detach().max(dim=1).indices.flatten(1)  # (N, H*W)
     classes, pixels = logits.shape[1], predicted.shape[1]
     counts = (predicted[:, None] == torch.arange(classes, device=logits.device)[:, None]).sum(dim=2)  # (N, C)
     weights = (counts.to(squares.dtype).pow(ratio) * pixels ** (1 - ratio)).clamp(min=1).reciprocal()
@@ -69,7 +69,7 @@ def guidance(p1: Tensor, p2: Tensor, *, threshold: float = 0.95) -> Tensor:
     """
     first, second = (wide(p).detach().softmax(dim=1) for p in (p1, p2))
     certain = (first.amax(dim=1) > threshold) | (second.amax(dim=1) > threshold)
-    labels = (first + second).argmax(dim=1).masked_fill(~certain, IGNORE)
+    labels = (first + second).max(dim=1).indices.masked_fill(~certain, IGNORE)
     return segmentation(p2, labels)
 
 

@@ -54,5 +54,5 @@ def semantic_consistency(logits: Tensor, reference: Tensor, target: SemanticTarg
         return segmentation(logits, reference)
     reference = wide(reference.detach())
     if target == "argmax":
-        return segmentation(logits, reference.argmax(dim=1))
+        return segmentation(logits, reference.max(dim=1).indices)
     return F.mse_loss(F.instance_norm(wide(logits)), F.instance_norm(reference))

@@ -87,7 +87,7 @@ def uncertainty(probabilities: Tensor, rare: Sequence[int] = ()) -> float:
     entropy = float(torch.special.entr(probabilities.double()).sum(0).mean()) / math.log(len(probabilities))
     if not rare:
         return entropy
-    predicted = np.unique(probabilities.argmax(0).cpu().numpy())
+    predicted = np.unique(probabilities.max(0).indices.cpu().numpy())
     return entropy * (sum(c not in predicted for c in rare) / len(rare) + 0.5)
 
 
@@ -133,5 +133,5 @@ def soft_labels(probabilities: Tensor, limits: Thresholds, label_entropy: float)
     least = torch.tensor(limits, dtype=torch.float64, device=probabilities.device).clamp_min(1 / BINS)
     powers = (probabilities.double().log() - least.log()[:, None, None]) / label_entropy
     shares = (255 * powers.softmax(0)).round().to(torch.uint8)
-    label = torch.where(powers.logsumexp(0) > 0, powers.argmax(0), IGNORE)
+    label = torch.where(powers.logsumexp(0) > 0, powers.max(0).indices, IGNORE)
     return label.to(torch.uint8), shares
