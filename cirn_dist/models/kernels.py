@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from torch import nn
 
-from cirn_dist.models.dilated import DilatedDepthwise
+from cirn_dist.models.depthwise import DilatedDepthwise, StridedDepthwise
 from cirn_dist.models.on_cpu import Pointwise
 from cirn_dist.models.winograd import Winograd
 
-_KINDS: tuple[type[DilatedDepthwise | Pointwise | Winograd], ...] = (DilatedDepthwise, Pointwise, Winograd)
+_KINDS: tuple[type[DilatedDepthwise | StridedDepthwise | Pointwise | Winograd], ...] = (
+    DilatedDepthwise,
+    StridedDepthwise,
+    Pointwise,
+    Winograd,
+)
 
 
 def use_own_kernels(net: nn.Module) -> None:

@@ -12,6 +12,8 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 
+from cirn_dist.precision import HALF
+
 BY_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # a b' + bias; none in a torch built without oneDNN
 _FEW = 20480  # numbers of one image up to which PyTorch never asks oneDNN
 
@@ -26,6 +28,11 @@ def in_float32(x: Tensor, weight: Tensor) -> bool:
     return worth_it(x) and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
+def in_half(x: Tensor) -> bool:
+    """Whether `worth_it` and the computation is in half precision."""
+    return worth_it(x) and (torch.is_autocast_enabled("cpu") or x.dtype in HALF.values())
+
+
 class OwnConv(nn.Conv2d):
     """A convolution whose training on a CPU has a kernel of ours; parameters and result are nn.Conv2d's."""
 
@@ -37,6 +44,8 @@ class OwnConv(nn.Conv2d):
             conv.in_channels,
             conv.out_channels,
             conv.kernel_size,  # type: ignore[arg-type]
+            stride=conv.stride,  # type: ignore[arg-type]
+            groups=conv.groups,
             padding=conv.padding,  # type: ignore[arg-type]
             dilation=conv.dilation,  # type: ignore[arg-type]
             bias=conv.bias is not None,

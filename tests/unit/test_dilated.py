@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cirn_dist.models.backbones import build_backbone
 from cirn_dist.models.classifier import Classifier
-from cirn_dist.models.dilated import DilatedDepthwise
+from cirn_dist.models.depthwise import DilatedDepthwise, StridedDepthwise, _Depthwise
 from cirn_dist.models.kernels import use_own_kernels
 from cirn_dist.models.weights import load_strictly
 
@@ -43,6 +43,18 @@ def test_a_depthwise_convolution_and_its_gradients_are_torchs(
     found = conv(x)
     same((found,), (expected,))
     same(torch.autograd.grad(found, inputs, gradient), torch.autograd.grad(expected, inputs, gradient))
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 3), c=st.integers(1, 5), h=SIZES, w=SIZES, stride=st.integers(2, 3))
+def test_a_strided_one_too(n: int, c: int, h: int, w: int, stride: int) -> None:
+    x, weight = noise(n, c, h, w).requires_grad_(), noise(c, 1, 3, 3, seed=1).requires_grad_()
+    expected = F.conv2d(x, weight, stride=stride, padding=1, groups=c)
+    found = _Depthwise.apply(x, weight, stride, 1)
+    same((found,), (expected,))  # type: ignore[arg-type]
+    gradient = noise(*expected.shape, seed=2)
+    both = (torch.autograd.grad(y, (x, weight), gradient) for y in (found, expected))
+    same(*both)
 
 
 @settings(max_examples=40, deadline=None)
@@ -105,6 +117,7 @@ def test_mobilenets_gradients_are_those_of_torchs_own_convolutions() -> None:
     ours = build_backbone("mobilenet_v2").double().eval()
     kinds = [type(module) for module in ours.modules()]
     assert kinds.count(DilatedDepthwise) == 10
+    assert kinds.count(StridedDepthwise) == 2
     theirs = nn.Sequential(*torchvision.models.mobilenet_v2().features[:-1]).double().eval()
     load_strictly(theirs, {name.removeprefix("features."): t for name, t in ours.state_dict().items()}, where="ours")
     for conv, dilated in zip(
@@ -121,12 +134,24 @@ def test_mobilenets_gradients_are_those_of_torchs_own_convolutions() -> None:
     same(*gradients, most=1e-10)
 
 
+def test_a_strided_ones_own_kernel_is_for_half_precision() -> None:
+    """oneDNN's gradient of its input takes forty times the forward pass there, and no longer than it in float32."""
+    conv = StridedDepthwise(8, 8, 3, stride=2, padding=1, groups=8, bias=False)
+    x = noise(2, 8, 9, 13).float().requires_grad_()
+    assert "_Depthwise" not in type(conv(x).grad_fn).__name__
+    with torch.autocast("cpu", torch.bfloat16):
+        assert "_Depthwise" in type(conv(x).grad_fn).__name__
+        with torch.no_grad():
+            assert conv(x).grad_fn is None
+
+
 def test_bf16_is_as_close_as_bf16_can_be_and_finite() -> None:
     """oneDNN's own weight gradient here is not finite at times."""
     x, gradient = noise(4, 64, 18, 24), noise(4, 64, 18, 24, seed=1)
     conv = DilatedDepthwise(64, 4, bias=False).double()
     classifier = Classifier(64, 8).double()
-    for net, seen in ((conv, gradient), (classifier, gradient[:, :8])):
+    strided = StridedDepthwise(64, 64, 3, stride=2, padding=1, groups=64).double()
+    for net, seen in ((conv, gradient), (classifier, gradient[:, :8]), (strided, gradient[..., :9, :12])):
         exact = torch.autograd.grad(net(x), tuple(net.parameters()), seen)
         net.float()
         with torch.autocast("cpu", torch.bfloat16):

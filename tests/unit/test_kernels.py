@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cirn_dist.models.dilated import DilatedDepthwise
+from cirn_dist.models.depthwise import DilatedDepthwise
 from cirn_dist.models.on_cpu import Pointwise
 from cirn_dist.models.winograd import CHANNELS, Winograd
 
