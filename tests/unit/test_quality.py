@@ -47,7 +47,7 @@ def test_features_are_the_backbones_whatever_the_head_makes_of_them(
     network: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A head that joins levels has features of its own width, which went into sums of the backbone's."""
-    run = stage_run(tmp_path, *network, "translate.method=reinhard", "model.weights=null", "engine.precision=fp32")
+    run = stage_run(tmp_path, *network, "translate.method=reinhard", "model.weights=null")
     segmenter = segmenter_of(run.config, world=1, with_acm=False).eval()
     monkeypatch.setattr(module, "load_segmenter", lambda *_: segmenter)
     domains = open_domains(run)
