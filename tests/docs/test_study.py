@@ -121,16 +121,20 @@ def test_methods_stand_beside_the_chain_of_their_seeds(tables: ModuleType, tmp_p
     chain, methods = tmp_path / "chain", tmp_path / "methods"
     for folder in (chain, methods):
         folder.mkdir()
-    for seed, (source, cir) in enumerate([(0.40, 0.42), (0.38, 0.42), (0.10, 0.10)]):  # no method has seed 2
+    for seed, (source, cir) in enumerate([(0.41, 0.42), (0.40, 0.43), (0.10, 0.10)]):  # no method has seed 2
         record(chain, "streets_camvid_240", seed, {"source": (source, None), "cir": (cir, None)})
     record(chain, "streets_camvid_240-without_cir", 2, {"adapt": (0.1, None)})
-    for seed, miou in enumerate((0.41, 0.40)):
-        record(methods, "streets_camvid_240-minent-streets_240", seed, {"adapt": (miou, 0.39)})
+    for seed, (source, miou) in enumerate([(0.40, 0.41), (0.38, 0.40)]):  # another processor's source network
+        rows = {"source": (source, None), "adapt": (miou, 0.39)}
+        record(methods, "streets_camvid_240-minent-streets_240", seed, rows)
+        record(methods, "streets_camvid_240-clan-streets_240", seed, {"source": rows["source"]})
     lines = list(tables.one_budget.scores_240(tables.records(chain, methods)))
     assert lines[2].startswith("| source only | 39.0 ± 1.4 | ")
     assert lines[2].endswith(" | – | – | – | 0, 1 |")
     # Differences 1 and 2: mean 1.5, deviation 0.707, so 12.706 * 0.707 / sqrt(2) = 6.353 on either side.
     assert lines[3].startswith("| `minent` | 40.5 ± 0.7 | ")
     assert lines[3].endswith(" | 39.0 ± 0.0 | +1.5 | -4.9 to +7.9 | 0, 1 |")
-    assert lines[4].startswith("| CIRN: CIR | 42.0 ± 0.0 | ")
+    # The chain by its own: differences 1 and 3.
+    assert lines[4].startswith("| CIRN: CIR | 42.5 ± 0.7 | ")
+    assert lines[4].endswith(" | +2.0 | -10.7 to +14.7 | 0, 1 |")
     assert len(lines) == 5
