@@ -120,8 +120,8 @@ def _phases(x: Tensor, d: int) -> Tensor:
         apart = rows.reshape(n, height, d, width, d * c).permute(2, 0, 1, 3, 4)
     else:  # zeros below and to the right, and every pixel copied once
         apart = x.new_empty(d, n, height, width * d, c)
-        apart[:, :, :, w:] = 0
-        apart[h % d or d :, :, -1] = 0
+        apart[:, :, :, w:].zero_()
+        apart[h % d or d :, :, -1].zero_()
         for row in range(d):
             taken = rows[:, row::d]
             apart[row, :, : taken.shape[1], :w] = taken

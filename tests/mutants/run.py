@@ -72,7 +72,7 @@ MUTANTS = (
     Mutant("inference/iou.py", "+ counts.sum(1)", "+ 0 * counts.sum(1)", f"{U}evaluate.py"),
     Mutant("rundir/sharing.py", "made.settings != dict(wanted.settings)", "False", f"{U}sharing.py"),
     Mutant("models/depthwise.py", "weight.flip(2, 3), padding", "weight, padding", f"{U}dilated.py"),
-    Mutant("models/depthwise.py", "apart[h % d or d :, :, -1] = 0", "", f"{U}dilated.py"),
+    Mutant("models/depthwise.py", "apart[h % d or d :, :, -1].zero_()", "", f"{U}dilated.py"),
     Mutant("models/depthwise.py", "::stride, ::stride] = gradient", "::1, ::1] = 0", f"{U}dilated.py"),
     Mutant("models/moments.py", "(variances + (means - mean).square())", "variances", f"{U}moments.py"),
     Mutant("models/moments.py", "slope * mean)", "mean)", f"{U}moments.py"),
