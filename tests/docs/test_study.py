@@ -127,7 +127,7 @@ def test_methods_stand_beside_the_chain_of_their_seeds(tables: ModuleType, tmp_p
     for seed, (source, miou) in enumerate([(0.40, 0.41), (0.38, 0.40)]):  # another processor's source network
         rows = {"source": (source, None), "adapt": (miou, 0.39)}
         record(methods, "streets_camvid_240-minent-streets_240", seed, rows)
-        record(methods, "streets_camvid_240-clan-streets_240", seed, {"source": rows["source"]})
+        record(methods, "streets_camvid_240-dacs-streets_240", seed, {"source": rows["source"]})
     lines = list(tables.one_budget.scores_240(tables.records(chain, methods)))
     assert lines[2].startswith("| source only | 39.0 ± 1.4 | ")
     assert lines[2].endswith(" | – | – | – | 0, 1 |")

@@ -183,3 +183,26 @@ def test_the_verbs(two_keys: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         call("run", two_keys, "0", "adapt.lambda_avd=1", "--dry-run")
     call("collect", two_keys, "--out", str(tmp_path), "--seeds", "1", "--json", str(tmp_path / "all.json"))
     assert len(json.loads((tmp_path / "all.json").read_text())["points"]) == 8
+
+
+TERMS = ("lambda_adv", "lambda_entropy", "lambda_weight", "epsilon", "damping", "max_square", "guidance",
+         "robust_entropy", "fda", "auxiliary", "gan", "shown")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["methods_240", "methods_camvid"])
+def test_a_sweep_of_methods_leaves_each_its_own_terms(name: str) -> None:
+    """A setting of the whole sweep that only one method should have made five methods one: FDA's images for all."""
+    for one in points(name, (0,)):
+        method = one.base.split("+")[1]
+        if method.startswith(("streets_", "cirn")):  # the chain itself, whose terms the configuration has
+            continue
+        swept = load(one.base, list(one.overrides))
+        if not swept.with_adapt:
+            continue
+        own = load(f"gta5_cityscapes+{method}").adapt
+        for term in TERMS:
+            mine, there = getattr(own, term), getattr(swept.adapt, term)
+            if term == "fda" and own.fda.beta is not None:  # at least a frequency of smaller crops
+                assert there.beta is not None
+                continue
+            assert there == mine, (one.base, term)
