@@ -41,13 +41,16 @@ def measure_quality(run: Run, source: ShardSet, target: ShardSet, cir: ShardSet)
     table = relabelling(run, source, "source")
     for group in _groups(run, source, count):
         labels: list[UInt8Array] = []
-        decisions: tuple[list[UInt8Array], list[UInt8Array]] = [], []
+        own: list[UInt8Array] = []
+        translated: list[UInt8Array] = []
         for images in _images(run, source, group):
-            labels += [label_of(images, at, table) for at in range(len(images.indices))]
-            decisions[0].extend(before.judge(images, labels[len(decisions[0]) :]))
+            theirs = [label_of(images, at, table) for at in range(len(images.indices))]
+            own += before.judge(images, theirs)
+            labels += theirs
         for images in _images(run, cir, group):  # cut elsewhere where translated images have other sizes
-            decisions[1].extend(after.judge(images, labels[len(decisions[1]) :][: len(images.indices)]))
-        for one, other in zip(*decisions, strict=True):
+            start = len(translated)
+            translated += after.judge(images, labels[start : start + len(images.indices)])
+        for one, other in zip(own, translated, strict=True):
             same += torch.tensor([float((one == other).sum()), float(one.size)])
     for group in _groups(run, target, count):
         for images in _images(run, target, group):
@@ -158,6 +161,6 @@ def _cycles(run: Run, source: ShardSet, target: ShardSet, count: int) -> dict[st
                 back: Tensor = come(go(x))
             each = (back.float() - x).abs().mean((1, 2, 3))
             sums += torch.tensor([float(each.sum()), float(len(each))])
-        total, images = run.runtime.sum(sums).tolist()
-        found[domain] = total / images
+        total, seen = run.runtime.sum(sums).tolist()
+        found[domain] = total / seen
     return found
