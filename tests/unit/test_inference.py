@@ -20,6 +20,7 @@ from cirn_dist.data.label_files import open_label
 from cirn_dist.data.shards.shardset import ShardSet
 from cirn_dist.errors import CheckpointError, ConfigError, DataError
 from cirn_dist.inference.load import TrainedSegmenter, load
+from cirn_dist.inference.logits import decided
 from cirn_dist.inference.pictures import as_pixels, input_size
 from cirn_dist.inference.score import labelled_at, open_labelled, score
 from cirn_dist.rundir.results import read_results
@@ -159,6 +160,19 @@ def test_one_image_in_every_form_is_the_same_image(photo: np.ndarray, net: Train
 def test_an_image_in_a_wrong_form_is_refused_not_guessed(image: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         as_pixels(image)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 19, 255])
+def test_decisions_are_the_first_of_the_highest(classes: int) -> None:
+    draw = np.random.default_rng(classes)
+    logits = draw.integers(-3, 3, (classes, 9, 11)).astype(np.float32)  # few values: many ties
+    logits[:, 0, 0], logits[0, 0, 1], logits[:, 0, 2] = -np.inf, np.inf, np.nan
+    highest, ids = decided(torch.from_numpy(logits))
+    assert ids.dtype == torch.uint8
+    expected = logits.argmax(0)
+    expected[0, 2] = 0
+    np.testing.assert_array_equal(ids.numpy(), expected)
+    np.testing.assert_array_equal(highest.numpy(), logits.max(0))
 
 
 def test_images_of_any_size_and_of_one_pixel(net: TrainedSegmenter) -> None:
