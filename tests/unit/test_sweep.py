@@ -206,3 +206,20 @@ def test_a_sweep_of_methods_leaves_each_its_own_terms(name: str) -> None:
                 assert there.beta is not None
                 continue
             assert there == mine, (one.base, term)
+
+
+@pytest.mark.parametrize("name", ["methods_240", "methods_camvid"])
+def test_a_sweep_of_methods_has_one_source_network_and_one_budget(name: str) -> None:
+    """MaxSquare's own 80,000 iterations on the source once went through a preset that named every stage but that."""
+    configs = {
+        one.base: load(one.base, list(one.overrides)) for one in points(name, (0,)) if "daformer" not in one.base
+    }
+    first = next(iter(configs.values()))
+    for base, config in configs.items():
+        assert config.source == first.source, base
+        assert (config.data, config.engine) == (first.data, first.engine), base
+        assert config.model.model_copy(update={"with_acm": False, "acm": first.model.acm}) == first.model, base
+        trained = config.adapt if config.with_adapt else config.self_train
+        for key in ("iterations", "optimizer", "lr", "weight_decay", "head_lr_mult", "power", "warmup", "decay_over"):
+            assert getattr(trained, key) == getattr(first.adapt, key), (base, key)
+        assert trained.augment == first.adapt.augment, base
