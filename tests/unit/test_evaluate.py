@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from cirn_dist.config.groups.self_train import PseudoLabel
 from cirn_dist.inference.iou import confusion, scores
-from cirn_dist.stages.self_train.rules import BINS, confidence_histogram, select, thresholds
+from cirn_dist.stages.self_train.confidence import BINS, EDGES, bins_of, confidence_histogram
+from cirn_dist.stages.self_train.rules import select, thresholds
 
 
 def test_iou_by_hand() -> None:
@@ -68,8 +69,8 @@ def test_thresholds_are_bdls_to_within_a_bin(seed: int, portion: float, cap: flo
     assert found[3] == 0
     for c in range(3):
         values = np.sort(confidence[classes == c])[::-1]
-        exact = min(values[int(np.ceil(portion * len(values))) - 1], cap)
-        assert found[c] == pytest.approx(exact, abs=1.01 / BINS)
+        exact = values[int(np.ceil(portion * len(values))) - 1]
+        assert found[c] == min(EDGES[bins_of(exact)], cap)
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=60))
@@ -81,9 +82,33 @@ def test_a_median_is_numpys_to_within_a_bin_whatever_the_confidences(values: lis
     ordered = np.sort(confidence.astype(np.float64))
     low, high = ordered[(len(values) - 1) // 2], ordered[len(values) // 2]  # np.median is between the two
     assert low <= np.median(ordered) <= high
-    assert low - 1 / BINS <= found <= high
+    assert EDGES[bins_of(low)] <= found <= high
     if len(values) % 2:
-        assert found == pytest.approx(np.median(ordered), abs=1 / BINS)
+        assert found == EDGES[bins_of(np.median(ordered))]
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=60), st.integers(0, 24))
+@settings(max_examples=80, deadline=None)
+def test_a_confidence_has_the_last_bin_whose_edge_is_not_above_it(values: list[float], halvings: int) -> None:
+    confidence = np.array([*values, 0, 0.5, 1 - 2.0**-halvings, 1], np.float32)
+    confidence = np.append(confidence, 1 - confidence[: len(values)] * np.float32(2.0**-halvings))
+    found = bins_of(confidence)
+    np.testing.assert_array_equal(found, np.searchsorted(EDGES, confidence.astype(np.float64), "right") - 1)
+    assert (EDGES.astype(np.float32) == EDGES).all(), "comparing in float32 is exact"
+    assert len(EDGES) == BINS
+
+
+@given(st.integers(0, 10_000), st.floats(2, 20))
+@settings(max_examples=40, deadline=None)
+def test_half_of_a_class_is_half_however_sure_the_network_is(seed: int, lacking: float) -> None:
+    """A 4,096th was the last bin once: of a road of which the network was surer than that, all was kept."""
+    rng = np.random.default_rng(seed)
+    confidence = (1 - 2.0 ** -rng.uniform(lacking, lacking + 2, 4000)).astype(np.float32)
+    (limit,) = thresholds(
+        confidence_histogram(np.zeros(4000, np.uint8), confidence, 1), PseudoLabel(rule="crst", portion=0.5)
+    )
+    kept = select(torch.from_numpy(confidence.reshape(1, 40, 100)), np.array([limit]), "crst").numpy() == 0
+    assert 0.5 <= kept.mean() < 0.5 + 1 / 256 + 2.0 ** (lacking - 22)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 19), st.integers(1, 20), st.integers(1, 20))

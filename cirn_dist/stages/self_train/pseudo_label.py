@@ -31,12 +31,10 @@ from cirn_dist.models.ensemble import Ensemble
 from cirn_dist.stages.derived_set import Encode, derive_set, derived_set
 from cirn_dist.stages.evaluate.miou import run_logits
 from cirn_dist.stages.segmenter import load_segmenter
+from cirn_dist.stages.self_train.confidence import BINS, Counts, confidence_histogram
 from cirn_dist.stages.self_train.rules import (
-    BINS,
-    Counts,
     Thresholds,
     adapted_thresholds,
-    confidence_histogram,
     select,
     soft_labels,
     thresholds,

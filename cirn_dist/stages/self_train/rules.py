@@ -1,7 +1,6 @@
 """Which predictions become pseudo labels: the rules of BDL, CRST and IAST, and a fixed threshold.
 
-The lineage keeps every pixel's confidence of the whole data set in memory (23 GiB for Cityscapes). Here a class's
-confidences are a histogram of 4096 bins: thresholds are exact to a bin, and integer counts add up over ranks.
+Thresholds are exact to a bin of `confidence.py`'s: to a 256th of what they lack of 1.
 """
 
 from __future__ import annotations
@@ -16,19 +15,10 @@ from torch import Tensor
 
 from cirn_dist.config.groups.self_train import PseudoLabel
 from cirn_dist.data.labels import IGNORE
+from cirn_dist.stages.self_train.confidence import BINS, EDGES, Counts, bins_of
 
-BINS = 4096
-Counts = npt.NDArray[np.int64]
 Thresholds = npt.NDArray[np.float64]
-
-
-def confidence_histogram(
-    classes: npt.NDArray[np.uint8], confidence: npt.NDArray[np.float32], num_classes: int
-) -> Counts:
-    """Count pixels by predicted class and confidence bin, (C, BINS)."""
-    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    flat = classes.astype(np.int64) * BINS + bins
-    return np.bincount(flat.ravel(), minlength=num_classes * BINS).reshape(num_classes, BINS)
+_LEAST = float(EDGES[1])  # of a threshold that probabilities are divided by
 
 
 def portion_of_round(settings: PseudoLabel, number: int) -> float:
@@ -51,7 +41,7 @@ def thresholds(counts: Counts, settings: PseudoLabel, number: int = 1) -> Thresh
     if settings.rule == "crst":
         wanted = np.floor(wanted)
     # The highest bin from which at least the wanted portion lies above; bin 0 always qualifies.
-    limits = (BINS - 1 - np.argmax((above >= wanted)[:, ::-1], axis=1)) / BINS
+    limits = EDGES[BINS - 1 - np.argmax((above >= wanted)[:, ::-1], axis=1)]
     if settings.rule == "crst":
         return np.where(wanted[:, 0] > 0, limits, 1.0)
     return np.where(counts.sum(1) > 0, np.minimum(limits, settings.cap), 0.0)
@@ -69,9 +59,9 @@ def adapted_thresholds(before: Thresholds, counts: Counts, settings: PseudoLabel
     after = before.copy()
     for c in np.flatnonzero(counts.sum(1)):
         values = counts[c].copy()
-        values[min(int(before[c] * BINS), BINS - 1)] += 1  # the lineage adds the old threshold to the pixels
+        values[bins_of(before[c])] += 1  # the lineage adds the old threshold to the pixels
         rank = (1 - settings.alpha * before[c] ** settings.gamma) * (values.sum() - 1)
-        own = np.searchsorted(values.cumsum(), np.floor(rank), side="right") / BINS
+        own = EDGES[np.searchsorted(values.cumsum(), np.floor(rank), side="right")]
         after[c] = settings.beta * before[c] + (1 - settings.beta) * own
     return np.minimum(after, 0.999)
 
@@ -108,7 +98,7 @@ def select(probabilities: Tensor, limits: Thresholds, rule: str) -> Tensor:
     """
     least = torch.tensor(limits, dtype=torch.float32, device=probabilities.device)
     if rule == "crst":
-        ratio, classes = (probabilities / least.clamp_min(1 / BINS)[:, None, None]).max(0)
+        ratio, classes = (probabilities / least.clamp_min(_LEAST)[:, None, None]).max(0)
         confident = ratio >= 1
     else:
         confidence, classes = probabilities.max(0)
@@ -130,7 +120,7 @@ def soft_labels(probabilities: Tensor, limits: Thresholds, label_entropy: float)
     Returns:
         The likeliest class, (H, W) uint8, 255 where there is none; and each class's share of 255, (C, H, W) uint8.
     """
-    least = torch.tensor(limits, dtype=torch.float64, device=probabilities.device).clamp_min(1 / BINS)
+    least = torch.tensor(limits, dtype=torch.float64, device=probabilities.device).clamp_min(_LEAST)
     powers = (probabilities.double().log() - least.log()[:, None, None]) / label_entropy
     shares = (255 * powers.softmax(0)).round().to(torch.uint8)
     label = torch.where(powers.logsumexp(0) > 0, powers.max(0).indices, IGNORE)
