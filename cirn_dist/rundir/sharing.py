@@ -19,7 +19,7 @@ from typing import Any
 
 from cirn_dist.checkpoint.store import UNFINISHED, Store
 from cirn_dist.data.shards.shardset import INDEX
-from cirn_dist.errors import CirnError, DataError
+from cirn_dist.errors import CirnError
 from cirn_dist.files import digest, read_json, write_json
 from cirn_dist.rundir.made import FILE_NAME as MADE
 from cirn_dist.rundir.made import Circumstances, Made, read_made
@@ -79,14 +79,14 @@ def find(runs: Path, own: Path, wanted: Wanted) -> Path | None:
     return next((run for run in _others(runs, own) if _is_same(run, own, wanted)), None)
 
 
-def find_set(runs: Path, own: Path, stage: str, made: Mapping[str, str]) -> Path | None:
-    """Return a run that has a shard set of a stage that was made of the same things."""
+def find_set(runs: Path, own: Path, stage: str, made: Mapping[str, str], by: Circumstances) -> Path | None:
+    """Return a run that has a shard set of a stage that was made of the same things by the same code."""
     for run in _others(runs, own):
         index = run / stage / "shards" / INDEX
         try:
-            if index.is_file() and read_json(index).get("made") == made:
+            if index.is_file() and read_json(index).get("made") == made and _is_made_by(read_made(run / stage), by):
                 return run
-        except DataError:  # damaged, or gone by now: not one to take
+        except CirnError:  # damaged, or gone by now: not one to take
             continue
     return None
 
@@ -124,7 +124,9 @@ def _others(runs: Path, own: Path) -> list[Path]:
 def _is_same(run: Path, own: Path, wanted: Wanted) -> bool:
     try:
         made = read_made(run / wanted.stage)
-        if made is None or not _is_made_alike(made, wanted):
+        if made is None or made.settings != dict(wanted.settings) or made.effective:
+            return False
+        if not _is_made_by(made, wanted.by):
             return False
         checkpoint = Store(run / wanted.stage / "checkpoints").latest()
         if checkpoint is None or not checkpoint.state["finished"]:
@@ -138,11 +140,11 @@ def _is_same(run: Path, own: Path, wanted: Wanted) -> bool:
     return True
 
 
-def _is_made_alike(made: Made, wanted: Wanted) -> bool:
-    """Whether a stage was made from its beginning with the same settings, by the same code on as many ranks."""
-    if made.since or made.settings != dict(wanted.settings) or made.effective or not made.starts:
+def _is_made_by(made: Made | None, by: Circumstances) -> bool:
+    """Whether a stage was made from its beginning by the same code on as many ranks."""
+    if made is None or made.since or not made.starts:
         return False
-    return wanted.by.code is not None and all(_how(start.by) == _how(wanted.by) for start in made.starts)
+    return by.code is not None and all(_how(start.by) == _how(by) for start in made.starts)
 
 
 def _how(by: Circumstances) -> tuple[object, ...]:

@@ -48,10 +48,10 @@ def sharing(run: Run, stage: str, data: Mapping[str, str]) -> Iterator[None]:
 
 def take_set(run: Run, stage: str, made: dict[str, str]) -> bool:
     """Give the run a derived set that another one has made of the same things; whether there is one. On rank 0."""
-    runs = run.config.share
-    if runs is None or (run.stage_folder(stage) / "shards").exists():
+    runs, recorder = run.config.share, run.recorder
+    if runs is None or recorder is None or (run.stage_folder(stage) / "shards").exists():
         return False
-    found = find_set(runs, run.folder, stage, made)
+    found = find_set(runs, run.folder, stage, made, recorder.circumstances)
     if found is None:
         return False
     take(found, run.folder, stage)

@@ -16,7 +16,7 @@ from conftest import Command
 from runs import weights
 
 from cirn_dist.checkpoint.store import Store
-from cirn_dist.files import write_json
+from cirn_dist.files import read_json, write_json
 from cirn_dist.rundir.made import FILE_NAME, Circumstances, read_made
 from cirn_dist.rundir.sharing import Wanted, find, find_set, take
 
@@ -146,8 +146,13 @@ def test_what_is_not_whole_is_not_taken(runs: Path, tmp_path: Path) -> None:
     (copy / "first/source/made.json").write_text("{")
     assert find(copy, own, wanted) is None
     assert find(tmp_path / "nowhere", own, wanted) is None
-    (copy / "first/render/shards/index.json").write_text("{")
-    assert find_set(copy, own, "render", {}) is None
+    index = copy / "first/render/shards/index.json"
+    of, how = read_json(index)["made"], wanted.by
+    assert find_set(copy, own, "render", of, how) == copy / "first"
+    assert find_set(copy, own, "render", of | {"batch": "another"}, how) is None
+    assert find_set(copy, own, "render", of, how.model_copy(update={"code": "another"})) is None
+    index.write_text("{")
+    assert find_set(copy, own, "render", of, how) is None
 
 
 def test_a_run_stays_whole_when_the_other_goes_on_or_is_removed(runs: Path, tmp_path: Path) -> None:
