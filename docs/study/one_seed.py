@@ -20,6 +20,11 @@ TRIALS: tuple[tuple[str, str, str], ...] = (
     ("longer", "adapt", "CIR + ASS, 3,200 images"),
     (PLAIN, "self_train", "CIR + ASS + ST, 800 images each"),
     ("longer", "self_train", "CIR + ASS + ST, 3,200 images each"),
+    ("rounds2", "adapt", "on the streets as they are now: CIR + ASS, 1,600 images"),
+    ("rounds2", "self_train", "CIR + ASS + ST, 1,600 images each"),
+    ("rounds2", "self_train_2", "and a second round of ST"),
+    ("halves", "self_train", "CIR + ASS + ST, half of every class also where the network is surest"),
+    ("halves", "self_train_2", "and a second round of ST"),
 )
 
 STREETS: tuple[tuple[str, str], ...] = (
