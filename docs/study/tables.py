@@ -31,6 +31,7 @@ TABLES: dict[str, tuple[Callable[[Runs], Iterator[str]], tuple[Path, ...]]] = {
     "classes": (chain.classes, (RECORDS,)),
     "shorter": (chain.scores, (RECORDS / "shorter",)),
     "before": (chain.scores, (RECORDS / "before",)),
+    "bins": (chain.scores, (RECORDS / "equal_bins",)),
     "streets": (one_seed.streets, (RECORDS / "streets",)),
     "trials": (one_seed.scores, (RECORDS / "parameters",)),
     "methods": (one_budget.scores, (RECORDS / "methods",)),
