@@ -108,7 +108,8 @@ def test_half_of_a_class_is_half_however_sure_the_network_is(seed: int, lacking:
         confidence_histogram(np.zeros(4000, np.uint8), confidence, 1), PseudoLabel(rule="crst", portion=0.5)
     )
     kept = select(torch.from_numpy(confidence.reshape(1, 40, 100)), np.array([limit]), "crst").numpy() == 0
-    assert 0.5 <= kept.mean() < 0.5 + 1 / 256 + 2.0 ** (lacking - 22)
+    in_one_bin = 0.01  # of two halvings, of 256 bins each, a few times what one holds on the mean
+    assert 0.5 <= kept.mean() < 0.5 + in_one_bin + 2.0 ** (lacking - 22)  # float32's steps near 1
 
 
 @given(st.integers(0, 10_000), st.integers(1, 19), st.integers(1, 20), st.integers(1, 20))
