@@ -24,7 +24,6 @@ TRIALS: tuple[tuple[str, str, str], ...] = (
     ("rounds2", "self_train", "CIR + ASS + ST, 1,600 images each"),
     ("rounds2", "self_train_2", "and a second round of ST"),
     ("halves", "self_train", "CIR + ASS + ST, half of every class also where the network is surest"),
-    ("halves", "self_train_2", "and a second round of ST"),
 )
 
 STREETS: tuple[tuple[str, str], ...] = (
