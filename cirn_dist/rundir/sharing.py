@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from cirn_dist.checkpoint.store import UNFINISHED, Store
 from cirn_dist.data.shards.shardset import INDEX
@@ -124,9 +124,7 @@ def _others(runs: Path, own: Path) -> list[Path]:
 def _is_same(run: Path, own: Path, wanted: Wanted) -> bool:
     try:
         made = read_made(run / wanted.stage)
-        if made is None or made.settings != dict(wanted.settings) or made.effective:
-            return False
-        if not _is_made_by(made, wanted.by):
+        if not _is_made_by(made, wanted.by) or made.settings != dict(wanted.settings) or made.effective:
             return False
         checkpoint = Store(run / wanted.stage / "checkpoints").latest()
         if checkpoint is None or not checkpoint.state["finished"]:
@@ -140,7 +138,7 @@ def _is_same(run: Path, own: Path, wanted: Wanted) -> bool:
     return True
 
 
-def _is_made_by(made: Made | None, by: Circumstances) -> bool:
+def _is_made_by(made: Made | None, by: Circumstances) -> TypeGuard[Made]:
     """Whether a stage was made from its beginning by the same code on as many ranks."""
     if made is None or made.since or not made.starts:
         return False

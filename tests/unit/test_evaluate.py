@@ -94,6 +94,7 @@ def test_a_confidence_has_the_last_bin_whose_edge_is_not_above_it(values: list[f
     confidence = np.append(confidence, 1 - confidence[: len(values)] * np.float32(2.0**-halvings))
     found = bins_of(confidence)
     np.testing.assert_array_equal(found, np.searchsorted(EDGES, confidence.astype(np.float64), "right") - 1)
+    assert (confidence - EDGES[found] <= (1 - EDGES[found]) / 256).all(), "as rules.py says"
     assert (EDGES.astype(np.float32) == EDGES).all(), "comparing in float32 is exact"
     assert len(EDGES) == BINS
 
